@@ -1,0 +1,69 @@
+# What there is to do with the project. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+CARGO := hack/cargo
+
+.PHONY: help
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: prepare
+prepare: ## Installs the Debian packages that the cluster and the tests need and that are missing.
+	@$(CARGO) run --quiet --locked --package e2e -- preflight --install
+
+.PHONY: demo
+demo: prepare images ## Shows the load balancer at work on a real cluster of three nodes, and leaves the cluster up.
+	@$(CARGO) run --quiet --locked --package e2e -- --instance demo demo
+
+.PHONY: demo-down
+demo-down: ## Removes the demo's cluster.
+	@$(CARGO) run --quiet --locked --package e2e -- --instance demo down
+
+.PHONY: build
+build: ## Compiles everything.
+	@$(CARGO) build --workspace --all-targets --locked
+
+.PHONY: images
+images: ## Writes the images into build/images/.
+	@echo "Building the images (the first time takes a few minutes)"
+	@$(CARGO) xtask images
+
+.PHONY: generate
+generate: ## Writes all generated files: CRDs and manifests.
+	@$(CARGO) xtask crdgen
+	@$(CARGO) xtask manifests
+
+.PHONY: manifests
+manifests: generate ## Writes config/manifests/metallb-operator.yaml, the one file to install from.
+
+.PHONY: fmt
+fmt: ## Formats the sources.
+	@$(CARGO) fmt --all
+
+.PHONY: check
+check: ## Formatting, clippy, layers, generated files.
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@$(CARGO) xtask layers
+	@$(CARGO) xtask crdgen --check
+	@$(CARGO) xtask manifests --check
+
+.PHONY: test-unit
+test-unit: prepare ## Tests that need no cluster. Some make network namespaces of their own and need root.
+	@$(CARGO) test --workspace --exclude e2e --locked
+	@$(CARGO) test --package e2e --locked --lib --bins
+
+.PHONY: test-e2e
+test-e2e: prepare images ## End-to-end tests on clusters of their own.
+	@$(CARGO) test --package e2e --locked --test single
+	@$(CARGO) test --package e2e --locked --test cluster
+
+.PHONY: test
+test: check test-unit test-e2e ## Everything that has to pass before a change lands.
+
+.PHONY: soak
+soak: ## The long tests: random cases by the ten thousand, the end-to-end suite three times over.
+	@PROPTEST_CASES=20000 $(CARGO) test --release --locked --package net --package ipam --package l2 --package config --package controller
+	@for round in 1 2 3; do $(CARGO) test --package e2e --locked --test cluster; done
