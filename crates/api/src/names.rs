@@ -1,0 +1,96 @@
+//! Names that users, dashboards and other programs rely on: groups, annotations, labels, components.
+
+/// The API group of every resource here.
+pub const GROUP: &str = "metallb.io";
+
+/// The name that the one MetalLB resource must have.
+pub const METALLB_NAME: &str = "metallb";
+
+/// The component that events of the controller name as their source.
+pub const CONTROLLER_COMPONENT: &str = "metallb-controller";
+/// The component that events of the speakers name as their source.
+pub const SPEAKER_COMPONENT: &str = "metallb-speaker";
+
+/// The prefix of annotations.
+pub const ANNOTATION_PREFIX: &str = "metallb.io/";
+/// The older prefix, deprecated and still honoured; the newer one wins where both are present.
+pub const DEPRECATED_ANNOTATION_PREFIX: &str = "metallb.universe.tf/";
+
+/// An annotation on a Service that users write, under its two prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// The key to use.
+    pub key: &'static str,
+    /// The deprecated key.
+    pub deprecated: &'static str,
+}
+
+impl Annotation {
+    /// The value among an object's annotations, and the key under which it was found.
+    pub fn find<'a, M: AnnotationMap + ?Sized>(&self, annotations: &'a M) -> Option<(&'static str, &'a str)> {
+        [self.key, self.deprecated]
+            .into_iter()
+            .find_map(|key| annotations.value(key).map(|value| (key, value)))
+    }
+}
+
+/// A map of annotations; so that callers may hold them as they like.
+pub trait AnnotationMap {
+    /// The value of a key.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl AnnotationMap for std::collections::BTreeMap<String, String> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+/// Names the pool that the Service's addresses shall come from.
+pub const ADDRESS_POOL: Annotation =
+    Annotation { key: "metallb.io/address-pool", deprecated: "metallb.universe.tf/address-pool" };
+/// Names the addresses that the Service asks for, separated by commas.
+pub const LOAD_BALANCER_IPS: Annotation =
+    Annotation { key: "metallb.io/loadBalancerIPs", deprecated: "metallb.universe.tf/loadBalancerIPs" };
+/// A key; Services with equal keys may share an address.
+pub const ALLOW_SHARED_IP: Annotation =
+    Annotation { key: "metallb.io/allow-shared-ip", deprecated: "metallb.universe.tf/allow-shared-ip" };
+/// Written by the controller: the pool that the Service's addresses came from.
+pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
+
+/// Written by the conversion of BGPPeers to v1beta1: what that version cannot say, as JSON.
+pub const BGP_PEER_STASH: &str = "metallb.io/bgppeer-v1beta2";
+
+/// On status objects: the node they are about.
+pub const NODE_LABEL: &str = "metallb.io/node";
+/// On status objects: the name of the Service they are about.
+pub const SERVICE_NAME_LABEL: &str = "metallb.io/service-name";
+/// On status objects: the namespace of the Service they are about.
+pub const SERVICE_NAMESPACE_LABEL: &str = "metallb.io/service-namespace";
+
+/// On ConfigurationStates: controller or speaker.
+pub const COMPONENT_TYPE_LABEL: &str = "metallb.io/component-type";
+/// On ConfigurationStates of speakers: the node that the speaker runs on.
+pub const NODE_NAME_LABEL: &str = "metallb.io/node-name";
+
+/// On a Node: present, with whatever value, it keeps load balancer addresses away.
+pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_newer_prefix_wins_where_both_are_present() {
+        let both = BTreeMap::from([
+            (ADDRESS_POOL.key.to_owned(), "new".to_owned()),
+            (ADDRESS_POOL.deprecated.to_owned(), "old".to_owned()),
+        ]);
+        assert_eq!(ADDRESS_POOL.find(&both), Some((ADDRESS_POOL.key, "new")));
+        let old = BTreeMap::from([(ADDRESS_POOL.deprecated.to_owned(), "old".to_owned())]);
+        assert_eq!(ADDRESS_POOL.find(&old), Some((ADDRESS_POOL.deprecated, "old")));
+        assert_eq!(ADDRESS_POOL.find(&BTreeMap::new()), None);
+    }
+}
