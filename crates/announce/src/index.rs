@@ -1,0 +1,268 @@
+//! Everything that decides who announces, and the decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{Config, L2Advertisement};
+use l2::election::{self, Candidate};
+
+use crate::decision::{Announcement, Decision, Interfaces, Reason, Shortage};
+use crate::reduce::{Node, Service, ServiceKey, Slice, SliceKey};
+
+/// What does not change while a speaker runs.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The name of the node that this speaker runs on.
+    pub node: String,
+    /// The `loadBalancerClass` of Services that are ours; `None`: those without a class.
+    pub class: Option<String>,
+    /// Whether nodes labelled to be left out by external load balancers announce nevertheless.
+    pub ignore_exclude: bool,
+}
+
+/// What is known of the cluster. The methods that change it return the Services whose decision may
+/// be another now, none where the change is none.
+#[derive(Debug, Default)]
+pub struct Index {
+    settings: Settings,
+    services: BTreeMap<ServiceKey, Service>,
+    /// The slices of each Service.
+    slices: BTreeMap<ServiceKey, BTreeMap<SliceKey, Slice>>,
+    /// The Service of each slice.
+    service_of_slice: BTreeMap<SliceKey, ServiceKey>,
+    nodes: BTreeMap<String, Node>,
+    /// The nodes whose speaker is up.
+    members: BTreeSet<String>,
+    config: Config,
+    /// By advertisement, the nodes that it selects and how much it prefers each.
+    reach: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Index {
+    /// An index of an empty cluster.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// The Service exists and looks like this.
+    pub fn apply_service(&mut self, key: ServiceKey, service: Service) -> Vec<ServiceKey> {
+        let before = self.services.insert(key.clone(), service);
+        if before.as_ref() == self.services.get(&key) { Vec::new() } else { vec![key] }
+    }
+
+    /// The Service is gone.
+    pub fn delete_service(&mut self, key: &ServiceKey) -> Vec<ServiceKey> {
+        self.services.remove(key).map(|_| key.clone()).into_iter().collect()
+    }
+
+    /// The Service, where it exists.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// The slice exists and looks like this.
+    pub fn apply_slice(&mut self, key: SliceKey, slice: Slice) -> Vec<ServiceKey> {
+        if let Some(owner) = self.service_of_slice.get(&key)
+            && self.slices.get(owner).and_then(|slices| slices.get(&key)) == Some(&slice)
+        {
+            return Vec::new();
+        }
+        let mut touched = self.delete_slice(&key);
+        if let Some(service) = slice.service.clone() {
+            self.service_of_slice.insert(key.clone(), service.clone());
+            self.slices.entry(service.clone()).or_default().insert(key, slice);
+            if !touched.contains(&service) {
+                touched.push(service);
+            }
+        }
+        touched
+    }
+
+    /// The slice is gone.
+    pub fn delete_slice(&mut self, key: &SliceKey) -> Vec<ServiceKey> {
+        let Some(service) = self.service_of_slice.remove(key) else { return Vec::new() };
+        if let Some(slices) = self.slices.get_mut(&service) {
+            slices.remove(key);
+            if slices.is_empty() {
+                self.slices.remove(&service);
+            }
+        }
+        vec![service]
+    }
+
+    /// The node exists and looks like this.
+    pub fn apply_node(&mut self, name: String, node: Node) -> Vec<ServiceKey> {
+        if self.nodes.get(&name) == Some(&node) {
+            return Vec::new();
+        }
+        for (advertisement, reach) in &mut self.reach {
+            match self.config.l2_advertisements.get(advertisement).and_then(|a| reached(a, &node)) {
+                Some(preference) => reach.insert(name.clone(), preference),
+                None => reach.remove(&name),
+            };
+        }
+        self.nodes.insert(name, node);
+        self.with_addresses()
+    }
+
+    /// The node is gone.
+    pub fn delete_node(&mut self, name: &str) -> Vec<ServiceKey> {
+        if self.nodes.remove(name).is_none() {
+            return Vec::new();
+        }
+        for reach in self.reach.values_mut() {
+            reach.remove(name);
+        }
+        self.with_addresses()
+    }
+
+    /// The speaker of the node is up, or not any more.
+    pub fn set_member(&mut self, node: &str, up: bool) -> Vec<ServiceKey> {
+        let changed = if up { self.members.insert(node.to_owned()) } else { self.members.remove(node) };
+        if changed { self.with_addresses() } else { Vec::new() }
+    }
+
+    /// The configuration is this now.
+    pub fn set_config(&mut self, config: Config) -> Vec<ServiceKey> {
+        if self.config == config {
+            return Vec::new();
+        }
+        self.reach = config
+            .l2_advertisements
+            .iter()
+            .map(|(name, advertisement)| {
+                let nodes = self.nodes.iter();
+                let reach = nodes.filter_map(|(node, n)| Some((node.clone(), reached(advertisement, n)?)));
+                (name.clone(), reach.collect())
+            })
+            .collect();
+        self.config = config;
+        self.with_addresses()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether this node announces the Service, by the rules in MetalLB's order.
+    pub fn decide(&self, key: &ServiceKey) -> Decision {
+        match self.announcement(key) {
+            Ok(announcement) => Decision::Announce(announcement),
+            Err(reason) => Decision::Not(reason),
+        }
+    }
+
+    /// The Services whose decision depends on nodes, members and configuration.
+    fn with_addresses(&self) -> Vec<ServiceKey> {
+        let services = self.services.iter().filter(|(_, s)| s.load_balancer && !s.addresses.is_empty());
+        services.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn announcement(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
+        let service = self.services.get(key).ok_or(Reason::NoService)?;
+        let pool = self.pool(service)?;
+        let serving = self.serving(key);
+        if serving.is_empty() {
+            return Err(Reason::NoEndpoint);
+        }
+        let advertisements: Vec<&L2Advertisement> =
+            self.config.l2_advertisements_of(pool).filter(|a| a.matches_service(&service.labels)).collect();
+        if service.shares
+            && let Some(picky) = advertisements.iter().find(|a| !a.service_selectors.is_empty())
+        {
+            return Err(Reason::SharedWithServiceSelector(picky.name.clone()));
+        }
+        let mut here = advertisements.iter().filter(|a| self.reaches(a, &self.settings.node)).peekable();
+        if here.peek().is_none() {
+            return Err(Reason::NoAdvertisement(pool.to_owned()));
+        }
+        let first = *service.addresses.first().ok_or(Reason::NoAddress)?;
+        let candidates = self.candidates(service, &advertisements, &serving).map_err(Reason::NoCandidate)?;
+        match election::winner(candidates, first) {
+            Some(winner) if winner == self.settings.node => {}
+            Some(other) => return Err(Reason::OtherNode(other.to_owned())),
+            None => return Err(Reason::NoCandidate(Shortage::default())),
+        }
+        let mut interfaces = Interfaces::Only(BTreeSet::new());
+        for advertisement in here {
+            interfaces.extend(&if advertisement.interfaces.is_empty() {
+                Interfaces::All
+            } else {
+                Interfaces::Only(advertisement.interfaces.clone())
+            });
+        }
+        Ok(Announcement { addresses: service.addresses.clone(), interfaces })
+    }
+
+    /// The one pool that has all addresses of the Service, which must be ours.
+    fn pool(&self, service: &Service) -> Result<&str, Reason> {
+        if !service.load_balancer {
+            return Err(Reason::NotLoadBalancer);
+        }
+        if service.class != self.settings.class {
+            return Err(Reason::OtherClass);
+        }
+        if let Some(text) = &service.unreadable {
+            return Err(Reason::Unreadable(text.clone()));
+        }
+        let mut found = None;
+        for &address in &service.addresses {
+            let pool = self.config.pool_of(address).ok_or(Reason::NotInPool(address))?;
+            if found.is_some_and(|found| found != pool.name) {
+                return Err(Reason::NotInPool(address));
+            }
+            found = Some(pool.name.as_str());
+        }
+        found.ok_or(Reason::NoAddress)
+    }
+
+    /// Where endpoints of the Service can serve; `None` is an endpoint on no known node.
+    fn serving(&self, key: &ServiceKey) -> BTreeSet<Option<&str>> {
+        let slices = self.slices.get(key).into_iter().flat_map(BTreeMap::values);
+        slices.flat_map(|slice| &slice.serving).map(Option::as_deref).collect()
+    }
+
+    fn reaches(&self, advertisement: &L2Advertisement, node: &str) -> bool {
+        self.reach.get(&advertisement.name).is_some_and(|nodes| nodes.contains_key(node))
+    }
+
+    /// The nodes that may announce the Service, with how much each is preferred; the shortage where there
+    /// is none.
+    fn candidates(
+        &self,
+        service: &Service,
+        advertisements: &[&L2Advertisement],
+        serving: &BTreeSet<Option<&str>>,
+    ) -> Result<Vec<Candidate<'_>>, Shortage> {
+        let mut shortage = Shortage::default();
+        let mut candidates = Vec::new();
+        for name in &self.members {
+            let Some(node) = self.nodes.get(name) else {
+                shortage.unknown += 1;
+                continue;
+            };
+            let preferences: Vec<u64> = advertisements
+                .iter()
+                .filter_map(|a| self.reach.get(&a.name).and_then(|nodes| nodes.get(name)).copied())
+                .collect();
+            if node.network_unavailable {
+                shortage.network_unavailable += 1;
+            } else if node.excluded() && !self.settings.ignore_exclude {
+                shortage.excluded += 1;
+            } else if preferences.is_empty() {
+                shortage.not_selected += 1;
+            } else if service.local && !serving.contains(&Some(name.as_str())) {
+                shortage.no_endpoint += 1;
+            } else {
+                let score = preferences.into_iter().sum::<u64>();
+                candidates.push(Candidate { node: name, score: i64::try_from(score).unwrap_or(i64::MAX) });
+            }
+        }
+        if candidates.is_empty() { Err(shortage) } else { Ok(candidates) }
+    }
+}
+
+/// How much the advertisement prefers the node; `None` where it does not select it.
+fn reached(advertisement: &L2Advertisement, node: &Node) -> Option<u64> {
+    advertisement.matches_node(&node.labels).then(|| advertisement.preference(&node.labels))
+}
