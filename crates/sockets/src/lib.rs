@@ -1,0 +1,19 @@
+//! The kernel's side of announcing: raw frames, multicast groups, links, the clock.
+//!
+//! Thin: what a frame means is the business of the pure crates. This is the only crate with unsafe code, each
+//! piece of it with the reason why it is sound.
+#![allow(unsafe_code, reason = "socket options and addresses that no safe crate offers")]
+
+mod clock;
+mod filter;
+mod groups;
+mod link_state;
+mod links;
+mod packet;
+
+pub use clock::boot_time;
+pub use filter::Traffic;
+pub use groups::Groups;
+pub use link_state::{Hindrance, Link, LinkChange};
+pub use links::{LinkWatch, WatchError};
+pub use packet::PacketSocket;

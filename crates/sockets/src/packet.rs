@@ -1,0 +1,94 @@
+//! Raw frames of one interface: `AF_PACKET` sockets (packet(7)).
+
+use std::ffi::c_int;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use crate::filter::Traffic;
+
+/// Do not receive what this host sends (linux/if_packet.h; Linux 4.20).
+const PACKET_IGNORE_OUTGOING: c_int = 23;
+
+/// A socket that receives some frames of one interface and sends any, Ethernet headers included.
+///
+/// Needs the capability `NET_RAW`. Frames that the host itself sends are not received.
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: AsyncFd<Socket>,
+}
+
+impl PacketSocket {
+    /// Opens a socket on the interface with this index. To be called in a tokio runtime.
+    ///
+    /// The order is what keeps other frames out: a socket of protocol 0 receives nothing until it is
+    /// bound, and by then its filter is in place.
+    pub fn open(interface: u32, traffic: Traffic) -> io::Result<Self> {
+        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
+        socket.attach_filter(&traffic.program())?;
+        ignore_outgoing(&socket)?;
+        socket.bind(&link_address(interface, traffic.ether_type())?)?;
+        // SAFETY: the AsyncFd owns the socket, whose descriptor stays open and the same until it is dropped;
+        // nothing here takes the descriptor out of it.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for a frame and returns its length. A frame longer than `buffer` is cut.
+    ///
+    /// After the interface was down this fails once with `ENETDOWN`, at the latest with the first frame that
+    /// arrives again; then receiving goes on.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            if let Ok(result) = ready.try_io(|socket| { socket.get_ref() }.read(buffer)) {
+                return result;
+            }
+        }
+    }
+
+    /// Sends a frame, waiting for room in the socket's queue.
+    pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            if let Ok(result) = ready.try_io(|socket| socket.get_ref().send(frame)) {
+                return result.map(|_sent| ());
+            }
+        }
+    }
+}
+
+fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
+    let on: c_int = 1;
+    let size = libc::socklen_t::try_from(size_of::<c_int>()).expect("an int has four bytes");
+    // SAFETY: the descriptor is open while `socket` is borrowed; the option is an int, and `on` is valid for
+    // reading the `size` bytes of one.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_IGNORE_OUTGOING,
+            (&raw const on).cast(),
+            size,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The address that binds a socket to the frames of one type on one interface.
+fn link_address(interface: u32, ether_type: u16) -> io::Result<SockAddr> {
+    let family = libc::sa_family_t::try_from(libc::AF_PACKET).expect("address families are small");
+    let index = c_int::try_from(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("a small struct");
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the storage is zeroed, large enough and aligned for every kind of socket address, and a
+    // sockaddr_ll of zeros is a valid one.
+    let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    link.sll_family = family;
+    link.sll_protocol = ether_type.to_be();
+    link.sll_ifindex = index;
+    // SAFETY: the storage holds a sockaddr_ll, whose family and length these are.
+    Ok(unsafe { SockAddr::new(storage, size) })
+}
