@@ -1,0 +1,29 @@
+//! The controller: Services of type LoadBalancer get addresses from IPAddressPools.
+//!
+//! ```text
+//! Services, Namespaces, IPAddressPools, L2Advertisements
+//!        │ runtime: watches into one owner
+//!        ▼
+//! core: index ──▶ judge (one Service) ──▶ ipam ──▶ actions
+//!        │ runtime: writers, outside the owner
+//!        ▼
+//! services/status, ipaddresspools/status, events
+//! ```
+//!
+//! Everything that decides is in [`core`], without a clock or a network; `runtime` only carries.
+#![forbid(unsafe_code)]
+
+pub mod action;
+mod args;
+pub mod core;
+mod holder;
+mod judge;
+mod runtime;
+mod secret;
+pub mod service;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use args::Args;
+pub use runtime::run;

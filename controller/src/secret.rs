@@ -1,0 +1,101 @@
+//! The key that the speakers have in common.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::Value;
+use tracing::{info, warn};
+
+/// The field of the Secret that holds the key.
+const KEY: &str = "secretkey";
+/// The length of the key, in bytes.
+const LENGTH: usize = 16;
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Creates the Secret where there is none, however long that takes. One that exists is never changed.
+pub(crate) async fn ensure(client: Client, namespace: &str, name: &str, deployment: &str) {
+    let mut pause = Duration::from_millis(250);
+    let mut warned = false;
+    loop {
+        match create(&client, namespace, name, deployment).await {
+            Ok(true) => return info!(secret = name, "created the Secret with the speakers' common key"),
+            Ok(false) => return,
+            Err(error) => {
+                if !std::mem::replace(&mut warned, true) {
+                    warn!(
+                        secret = name,
+                        error = format!("{error:#}"),
+                        "cannot create the Secret with the speakers' common key, trying again; speakers cannot start without it"
+                    );
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Creates the Secret; false where it exists.
+async fn create(client: &Client, namespace: &str, name: &str, deployment: &str) -> anyhow::Result<bool> {
+    let owner = owner(client, namespace, deployment).await?;
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            owner_references: owner.map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(key()?.into_bytes()))])),
+        ..Secret::default()
+    };
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+        Err(error) => Err(anyhow!(error).context("creating it")),
+    }
+}
+
+/// The Deployment, so that the Secret goes when it goes. Without one the Secret stays.
+async fn owner(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Option<OwnerReference>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let found = deployments.get_opt(name).await;
+    let found = found.with_context(|| format!("looking for its owner, the Deployment {name}"))?;
+    let uid = found.and_then(|deployment| deployment.metadata.uid);
+    Ok(uid.map(|uid| OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        name: name.to_owned(),
+        uid,
+        ..OwnerReference::default()
+    }))
+}
+
+/// A new key: random bytes as base64 without padding, as MetalLB writes it.
+fn key() -> anyhow::Result<String> {
+    let mut bytes = [0; LENGTH];
+    let provider = rustls::crypto::ring::default_provider();
+    provider.secure_random.fill(&mut bytes).map_err(|_| anyhow!("the system gives no random bytes"))?;
+    base64(&bytes)
+}
+
+/// Base64 (RFC 4648 section 4) without padding. JSON of the Kubernetes API writes bytes with padding.
+fn base64(bytes: &[u8]) -> anyhow::Result<String> {
+    match serde_json::to_value(ByteString(bytes.to_vec()))? {
+        Value::String(text) => Ok(text.trim_end_matches('=').to_owned()),
+        other => Err(anyhow!("bytes became {other}, which is no text")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+use super::*;
+use crate::testing::{Asked, client};
+use serde_json::json;
+
+#[test]
+fn base64_is_that_of_the_rfc_without_padding() {
+    for (bytes, text) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        assert_eq!(base64(bytes.as_bytes()).expect("text"), text);
+    }
+}
+
+#[test]
+fn a_key_is_sixteen_new_random_bytes() {
+    let (one, other) = (key().expect("random"), key().expect("random"));
+    assert_eq!((one.len(), other.len()), (22, 22), "22 digits of base64 carry 16 bytes");
+    assert_ne!(one, other);
+}
+
+#[tokio::test]
+async fn the_secret_is_created_with_its_owner() {
+    let (client, mut server) = client();
+    let created =
+        tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "controller").await });
+    let asked = server.asked().await;
+    assert_eq!(asked.what, "GET /apis/apps/v1/namespaces/metallb-system/deployments/controller");
+    asked.answer(200, &json!({ "metadata": { "name": "controller", "uid": "uid-1" } }));
+    let asked = server.asked().await;
+    assert_eq!(asked.what, "POST /api/v1/namespaces/metallb-system/secrets");
+    assert_eq!(asked.body["metadata"]["name"], "memberlist");
+    assert_eq!(asked.body["metadata"]["ownerReferences"][0]["uid"], "uid-1");
+    assert!(asked.body["data"]["secretkey"].is_string());
+    let body = asked.body.clone();
+    asked.answer(201, &body);
+    assert!(created.await.expect("no panic").expect("created"));
+}
+
+#[tokio::test]
+async fn a_secret_that_exists_is_left_alone() {
+    let (client, mut server) = client();
+    let created = tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "").await });
+    let asked: Asked = server.asked().await;
+    assert_eq!(asked.what, "POST /api/v1/namespaces/metallb-system/secrets");
+    asked.refuse(409, "AlreadyExists");
+    assert!(!created.await.expect("no panic").expect("it exists"));
+}
