@@ -1,0 +1,245 @@
+//! What the core takes in and gives out.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use announce::ServiceKey;
+use api::names;
+use k8s_openapi::api::core::v1::{self, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube_ext::{Change, EventKind};
+use net::MacAddr;
+
+/// The kinds that must be listed before anything is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Services of all namespaces.
+    Services,
+    /// `EndpointSlices` of all namespaces.
+    EndpointSlices,
+    /// Nodes.
+    Nodes,
+    /// The speakers' Pods.
+    Speakers,
+    /// IPAddressPools.
+    Pools,
+    /// L2Advertisements.
+    Advertisements,
+    /// This node's `ServiceL2Status` objects.
+    Statuses,
+    /// This node's links.
+    Links,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Services,
+        Self::EndpointSlices,
+        Self::Nodes,
+        Self::Speakers,
+        Self::Pools,
+        Self::Advertisements,
+        Self::Statuses,
+        Self::Links,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Services => "Services",
+            Self::EndpointSlices => "EndpointSlices",
+            Self::Nodes => "Nodes",
+            Self::Speakers => "speaker Pods",
+            Self::Pools => "IPAddressPools",
+            Self::Advertisements => "L2Advertisements",
+            Self::Statuses => "ServiceL2Statuses",
+            Self::Links => "network links",
+        })
+    }
+}
+
+/// A Service with what events about it need.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceView {
+    /// What decides.
+    pub service: announce::Service,
+    /// Its `metadata.uid`.
+    pub uid: Option<String>,
+}
+
+impl From<&v1::Service> for ServiceView {
+    fn from(service: &v1::Service) -> Self {
+        Self { service: service.into(), uid: service.metadata.uid.clone() }
+    }
+}
+
+/// A speaker's Pod.
+#[derive(Clone, Debug, Default)]
+pub struct SpeakerPod {
+    /// Its node, while it is ready.
+    pub node: Option<String>,
+    /// The `DaemonSet` that owns it, where the Pod is this speaker's own.
+    pub owner: Option<OwnerReference>,
+}
+
+impl SpeakerPod {
+    /// Reduces a Pod; `own` is the name of this speaker's Pod.
+    pub fn reduce(pod: &Pod, own: Option<&str>) -> Self {
+        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+        let is_own = own.is_some() && pod.metadata.name.as_deref() == own;
+        let owner = owners.iter().find(|o| is_own && o.kind == "DaemonSet").map(|o| OwnerReference {
+            api_version: o.api_version.clone(),
+            kind: o.kind.clone(),
+            name: o.name.clone(),
+            uid: o.uid.clone(),
+            ..OwnerReference::default()
+        });
+        Self { node: announce::member_node(pod), owner }
+    }
+}
+
+/// A `ServiceL2Status` of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusView {
+    /// The Service it is about.
+    pub service: ServiceKey,
+    /// Whether its status says what its labels say, and not nothing yet.
+    pub complete: bool,
+    /// The interfaces it names; none stands for all.
+    pub interfaces: Vec<String>,
+}
+
+impl From<&api::ServiceL2Status> for StatusView {
+    fn from(object: &api::ServiceL2Status) -> Self {
+        let label = |name: &str| {
+            object.metadata.labels.as_ref().and_then(|l| l.get(name)).cloned().unwrap_or_default()
+        };
+        let service = ServiceKey {
+            namespace: label(names::SERVICE_NAMESPACE_LABEL),
+            name: label(names::SERVICE_NAME_LABEL),
+        };
+        let status = object.status.clone().unwrap_or_default();
+        let complete = status.node.as_deref() == Some(&label(names::NODE_LABEL))
+            && status.service_name.as_deref() == Some(&service.name)
+            && status.service_namespace.as_deref() == Some(&service.namespace);
+        let interfaces = status.interfaces.into_iter().filter_map(|interface| interface.name).collect();
+        Self { service, complete, interfaces }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Begin to answer on an interface.
+    Open {
+        /// Its number.
+        index: u32,
+        /// Its name.
+        name: String,
+        /// What it is like.
+        link: l2::Link,
+    },
+    /// Stop everything on an interface.
+    Close {
+        /// Its number.
+        index: u32,
+    },
+    /// Tell an interface something.
+    Interface {
+        /// Its number.
+        index: u32,
+        /// What.
+        command: Command,
+    },
+    /// Tell the user of a Service something.
+    Event {
+        /// The Service.
+        about: ObjectReference,
+        /// How serious it is.
+        kind: EventKind,
+        /// The event's reason.
+        reason: &'static str,
+        /// The event's text.
+        message: String,
+    },
+    /// What is to become of this node's status object for a Service.
+    Status(ServiceKey, Want),
+    /// A status object of this node changed.
+    Actual(Change<StatusView>),
+    /// The owner of status objects.
+    Owner(OwnerReference),
+    /// Everything is known and decided: the Pod is ready.
+    Ready,
+}
+
+/// What an interface is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Answer for the address.
+    Take(IpAddr),
+    /// Do not answer for it any more.
+    Release(IpAddr),
+    /// The interface is like this now.
+    Link(l2::Link),
+    /// The hardware addresses of the node's interfaces, which are no rivals.
+    Allies(std::collections::HashSet<MacAddr>),
+}
+
+/// What is to become of this node's status object for a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// This node announces the Service: there is one, and no other node's.
+    Here {
+        /// The interfaces; none stands for all.
+        interfaces: Vec<String>,
+    },
+    /// Another node announces it and deletes this node's object once it has its own.
+    Elsewhere,
+    /// Nobody announces it: the object goes.
+    Nowhere,
+}
+
+/// A Service to tell its user something about.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The Service.
+    pub service: ServiceKey,
+    /// Its uid.
+    pub uid: Option<String>,
+}
+
+impl Notice {
+    fn event(&self, kind: EventKind, reason: &'static str, message: String) -> Effect {
+        let about = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Service".into()),
+            namespace: Some(self.service.namespace.clone()),
+            name: Some(self.service.name.clone()),
+            uid: self.uid.clone(),
+            ..ObjectReference::default()
+        };
+        Effect::Event { about, kind, reason, message }
+    }
+
+    /// The event of becoming the announcer.
+    pub(crate) fn assigned(&self, node: &str) -> Effect {
+        let message = format!("announcing from node {node:?} with protocol \"layer2\"");
+        self.event(EventKind::Normal, "nodeAssigned", message)
+    }
+
+    /// The events of being elected without an interface to announce on.
+    pub(crate) fn failed(&self, messages: &[String]) -> Vec<Effect> {
+        messages.iter().map(|m| self.event(EventKind::Warning, "announceFailed", m.clone())).collect()
+    }
+
+    /// The event of another host's having the address.
+    pub(crate) fn conflict(&self, interface: &str, address: IpAddr, mac: MacAddr) -> Effect {
+        let message = format!(
+            "another host on the network of interface {interface:?}, with MAC address {mac}, answers for {address}: \
+             take the address away from that host, or leave it out of the IPAddressPool"
+        );
+        self.event(EventKind::Warning, "addressConflict", message)
+    }
+}

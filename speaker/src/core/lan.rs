@@ -1,0 +1,139 @@
+//! This node's interfaces, and which address each answers for.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use announce::{Holdings, Interfaces};
+use net::MacAddr;
+use sockets::{Link, LinkChange};
+use tracing::{debug, info};
+
+use super::effect::{Command, Effect};
+use crate::exclude::Exclude;
+
+/// The interfaces of this node.
+#[derive(Debug)]
+pub(crate) struct Lan {
+    exclude: Exclude,
+    links: BTreeMap<u32, Link>,
+    open: BTreeMap<u32, Open>,
+    allies: HashSet<MacAddr>,
+}
+
+/// An interface that answers.
+#[derive(Debug)]
+struct Open {
+    name: String,
+    link: l2::Link,
+    held: BTreeSet<IpAddr>,
+}
+
+impl Lan {
+    pub(crate) fn new(exclude: Exclude) -> Self {
+        Self { exclude, links: BTreeMap::new(), open: BTreeMap::new(), allies: HashSet::new() }
+    }
+
+    /// Takes in a change of a link; true where the set of usable names changed.
+    pub(crate) fn apply(&mut self, change: LinkChange, holdings: &Holdings, out: &mut Vec<Effect>) -> bool {
+        let before: Vec<String> = self.names();
+        match change {
+            LinkChange::Apply(link) => {
+                let index = link.index;
+                if self.links.get(&index).is_some_and(|old| old.name != link.name) {
+                    self.close(index, "it has another name", out);
+                }
+                match self.obstacle(&link) {
+                    None => self.keep_open(&link, holdings, out),
+                    Some(reason) => {
+                        debug!(interface = link.name, "nothing is announced here: {reason}");
+                        self.close(index, &reason, out);
+                    }
+                }
+                self.links.insert(index, link);
+            }
+            LinkChange::Gone { index, .. } => {
+                self.links.remove(&index);
+                self.close(index, "it is gone", out);
+            }
+            LinkChange::Synced => {}
+        }
+        self.tell_allies(out);
+        before != self.names()
+    }
+
+    /// Whether addresses can be announced on the interface of this name.
+    pub(crate) fn usable(&self, name: &str) -> bool {
+        self.open.values().any(|open| open.name == name)
+    }
+
+    /// Why an interface that exists cannot be used, with its name.
+    pub(crate) fn hindrance(&self, name: &str) -> Option<String> {
+        let link = self.links.values().find(|link| link.name == name)?;
+        self.obstacle(link).map(|reason| format!("{name}: {reason}"))
+    }
+
+    /// The address is held on these interfaces now, or on none.
+    pub(crate) fn hold(&mut self, address: IpAddr, interfaces: Option<&Interfaces>, out: &mut Vec<Effect>) {
+        for (&index, open) in &mut self.open {
+            let wanted = interfaces.is_some_and(|interfaces| interfaces.contains(&open.name));
+            if wanted && open.held.insert(address) {
+                out.push(Effect::Interface { index, command: Command::Take(address) });
+            } else if !wanted && open.held.remove(&address) {
+                out.push(Effect::Interface { index, command: Command::Release(address) });
+            }
+        }
+    }
+
+    /// The names of the interfaces that answer, in order of their numbers.
+    fn names(&self) -> Vec<String> {
+        self.open.values().map(|open| open.name.clone()).collect()
+    }
+
+    fn obstacle(&self, link: &Link) -> Option<String> {
+        if let Some(hindrance) = link.hindrance() {
+            return Some(hindrance.to_string());
+        }
+        self.exclude.matches(&link.name).then(|| "it is excluded by announcedInterfacesToExclude".to_owned())
+    }
+
+    fn keep_open(&mut self, link: &Link, holdings: &Holdings, out: &mut Vec<Effect>) {
+        let Some(mac) = link.mac else { return };
+        let index = link.index;
+        let state =
+            l2::Link { mac, carrier: link.carrier, arp: link.broadcast, ndp: !link.link_local.is_empty() };
+        if let Some(open) = self.open.get_mut(&index) {
+            if open.link != state {
+                open.link = state;
+                out.push(Effect::Interface { index, command: Command::Link(state) });
+            }
+            return;
+        }
+        info!(interface = link.name, %mac, "answering on this interface");
+        out.push(Effect::Open { index, name: link.name.clone(), link: state });
+        out.push(Effect::Interface { index, command: Command::Allies(self.allies.clone()) });
+        let wanted =
+            |address: &IpAddr| holdings.interfaces(*address).is_some_and(|all| all.contains(&link.name));
+        let held: BTreeSet<IpAddr> = holdings.addresses().filter(wanted).collect();
+        out.extend(held.iter().map(|&address| Effect::Interface { index, command: Command::Take(address) }));
+        self.open.insert(index, Open { name: link.name.clone(), link: state, held });
+    }
+
+    fn close(&mut self, index: u32, reason: &str, out: &mut Vec<Effect>) {
+        if let Some(open) = self.open.remove(&index) {
+            info!(interface = open.name, "not answering on this interface any more: {reason}");
+            out.push(Effect::Close { index });
+        }
+    }
+
+    /// Tells every open interface which hardware addresses are the node's, where that changed.
+    fn tell_allies(&mut self, out: &mut Vec<Effect>) {
+        let allies: HashSet<MacAddr> = self.links.values().filter_map(|link| link.mac).collect();
+        if allies == self.allies {
+            return;
+        }
+        self.allies = allies;
+        for &index in self.open.keys() {
+            out.push(Effect::Interface { index, command: Command::Allies(self.allies.clone()) });
+        }
+    }
+}

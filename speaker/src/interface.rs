@@ -1,0 +1,222 @@
+//! The task of one interface: its sockets at one side, its [`Responder`] at the other.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use l2::{Cause, Input, Instant, Output, Responder};
+use net::{Family, MacAddr};
+use sockets::{Groups, PacketSocket, Traffic, boot_time};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use crate::core::Command;
+
+/// Frames of the protocols here are shorter than 100 bytes; options of other vendors may follow.
+const FRAME: usize = 2048;
+
+/// How long to wait before broken sockets are opened again.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// Another host on the interface's network insists on an address of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The name of the interface.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// The other host.
+    pub mac: MacAddr,
+}
+
+/// A running task. It stops answering at once when this is dropped.
+#[derive(Debug)]
+pub struct Interface {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl Interface {
+    /// Starts to answer on the interface with this number and name; conflicts are reported to `reports`.
+    pub fn open(index: u32, name: String, link: l2::Link, reports: mpsc::Sender<Conflict>) -> Self {
+        // Unbounded, so that whoever decides is never held up by one slow interface; there are only as many
+        // commands as changes.
+        let (commands, queue) = mpsc::unbounded_channel();
+        let driver = Driver { index, name, responder: Responder::new(link), reports };
+        Self { commands, task: tokio::spawn(driver.run(queue)) }
+    }
+
+    /// Hands a command to the task; they are carried out in order.
+    pub fn tell(&self, command: Command) {
+        // The task ends only when this is dropped, or by a panic, which the log has told already.
+        if self.commands.send(command).is_err() {
+            debug!("the task of an interface has ended");
+        }
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Driver {
+    index: u32,
+    name: String,
+    responder: Responder,
+    reports: mpsc::Sender<Conflict>,
+}
+
+/// What the task waits for.
+enum Event {
+    Command(Option<Command>),
+    Timeout,
+    Frame(Family, io::Result<usize>),
+}
+
+struct Sockets {
+    arp: PacketSocket,
+    ndp: PacketSocket,
+    groups: Groups,
+}
+
+impl Sockets {
+    fn open(index: u32) -> io::Result<Self> {
+        Ok(Self {
+            arp: PacketSocket::open(index, Traffic::Arp)?,
+            ndp: PacketSocket::open(index, Traffic::NeighborDiscovery)?,
+            groups: Groups::new(index),
+        })
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_origin(boot_time())
+}
+
+impl Driver {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            match Sockets::open(self.index) {
+                Ok(sockets) => match self.answer(sockets, &mut commands).await {
+                    Ok(()) => return,
+                    Err(error) => warn!(interface = self.name, %error, "sockets broke, opening them again"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    error!(
+                        interface = self.name,
+                        "cannot open raw sockets: the container needs the capability NET_RAW"
+                    );
+                }
+                // Told by the kernel soon; this task ends then.
+                Err(error) => info!(interface = self.name, %error, "cannot open sockets yet"),
+            }
+            sleep(REOPEN).await;
+        }
+    }
+
+    /// Answers until there are no more commands, or with the error of a socket that broke.
+    async fn answer(
+        &mut self,
+        mut sockets: Sockets,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> io::Result<()> {
+        let mut out = Vec::new();
+        self.begin(&mut out);
+        self.carry_out(&mut sockets, &mut out).await?;
+        let (mut arp, mut ndp) = ([0; FRAME], [0; FRAME]);
+        loop {
+            let wait = self.responder.poll_timeout().map(|at| at.saturating_since(now()));
+            let timeout = async {
+                match wait {
+                    Some(time) => sleep(time).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // What is to be answered for is decided before what is asked.
+            let event = tokio::select! {
+                biased;
+                command = commands.recv() => Event::Command(command),
+                () = timeout => Event::Timeout,
+                result = sockets.arp.receive(&mut arp) => Event::Frame(Family::V4, result),
+                result = sockets.ndp.receive(&mut ndp) => Event::Frame(Family::V6, result),
+            };
+            let input = match &event {
+                Event::Command(None) => return Ok(()),
+                Event::Command(Some(Command::Take(address))) => Input::Take(*address),
+                Event::Command(Some(Command::Release(address))) => Input::Release(*address),
+                Event::Command(Some(Command::Link(link))) => Input::Link(*link),
+                Event::Command(Some(Command::Allies(allies))) => Input::Allies(allies.clone()),
+                Event::Timeout => Input::Timeout,
+                Event::Frame(Family::V4, Ok(length)) => Input::Frame(arp.get(..*length).unwrap_or_default()),
+                Event::Frame(Family::V6, Ok(length)) => Input::Frame(ndp.get(..*length).unwrap_or_default()),
+                // The interface went down and may come up again, which the kernel tells by netlink.
+                Event::Frame(_, Err(error)) if error.kind() == io::ErrorKind::NetworkDown => continue,
+                Event::Frame(_, Err(error)) => return Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            self.responder.handle(now(), input, &mut out);
+            self.carry_out(&mut sockets, &mut out).await?;
+        }
+    }
+
+    /// Takes everything that is held anew, for sockets that know of nothing.
+    fn begin(&mut self, out: &mut Vec<Output>) {
+        let now = now();
+        let held: Vec<IpAddr> = self.responder.held().collect();
+        for &address in &held {
+            self.responder.handle(now, Input::Release(address), out);
+        }
+        out.clear();
+        for &address in &held {
+            self.responder.handle(now, Input::Take(address), out);
+        }
+    }
+
+    async fn carry_out(&self, sockets: &mut Sockets, out: &mut Vec<Output>) -> io::Result<()> {
+        for output in out.drain(..) {
+            match output {
+                Output::Send { address, cause, frame } => {
+                    let socket = match Family::of(address) {
+                        Family::V4 => &sockets.arp,
+                        Family::V6 => &sockets.ndp,
+                    };
+                    match socket.send(&frame).await {
+                        Ok(()) => debug!(interface = self.name, %address, cause = cause_text(cause), "sent"),
+                        // A full queue or a link that just went down: the next announcement or question
+                        // makes up for it.
+                        Err(error) => debug!(interface = self.name, %address, %error, "not sent"),
+                    }
+                }
+                Output::Join(group) => {
+                    if let Err(error) = sockets.groups.join(group) {
+                        warn!(interface = self.name, %group, %error, "failed to join a multicast group: hosts may not find its IPv6 addresses");
+                    }
+                }
+                Output::Leave(group) => {
+                    if let Err(error) = sockets.groups.leave(group) {
+                        debug!(interface = self.name, %group, %error, "failed to leave a multicast group");
+                    }
+                }
+                Output::Conflict { address, mac } => {
+                    let conflict = Conflict { interface: self.name.clone(), address, mac };
+                    if self.reports.send(conflict).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cause_text(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Reply => "reply",
+        Cause::Announcement => "announcement",
+        Cause::Defence => "defence",
+        Cause::Probe => "probe",
+    }
+}

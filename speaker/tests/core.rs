@@ -1,0 +1,381 @@
+//! The core on stories: inputs in, effects out, no cluster.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use announce::{Node, Service, ServiceKey, Settings, Slice};
+use k8s_openapi::api::core::v1::Pod;
+use kube_ext::{Change, EventKind, ObjectKey};
+use l2::Instant;
+use net::MacAddr;
+use serde_json::json;
+use sockets::{Link, LinkChange};
+use speaker::core::{Command, Core, Effect, Input, ServiceView, SpeakerPod, StatusView, Want};
+use speaker::exclude::Exclude;
+
+/// Elected for this address: iris3, then iris2, then iris1.
+const IP: &str = "10.20.30.1";
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_origin(Duration::from_secs(seconds))
+}
+
+fn address() -> IpAddr {
+    IP.parse().expect("an address")
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
+}
+
+fn service_key(name: &str) -> ServiceKey {
+    ServiceKey { namespace: "shop".into(), name: name.into() }
+}
+
+fn service() -> ServiceView {
+    let service = Service { load_balancer: true, addresses: vec![address()], ..Service::default() };
+    ServiceView { service, uid: Some("u1".into()) }
+}
+
+fn slice(service: &str) -> Slice {
+    Slice { service: Some(service_key(service)), serving: BTreeSet::from([Some("iris1".to_owned())]) }
+}
+
+fn speaker_of(node: &str, up: bool) -> Input {
+    let pod = SpeakerPod { node: up.then(|| node.to_owned()), owner: None };
+    Input::Speaker(Change::Apply(ObjectKey::new("metallb-system", format!("speaker-{node}")), pod))
+}
+
+fn advertisement(spec: &serde_json::Value) -> Input {
+    let object = json!({"metadata": {"name": "all", "namespace": "metallb-system"}, "spec": spec});
+    let object = serde_json::from_value(object).expect("a valid advertisement");
+    Input::Advertisement(Change::Apply(ObjectKey::new("metallb-system", "all"), object))
+}
+
+fn link(index: u32, name: &str) -> Link {
+    Link {
+        index,
+        name: name.into(),
+        mac: Some(MacAddr([2, 0, 0, 0, 0, u8::try_from(index).expect("small")])),
+        up: true,
+        carrier: true,
+        loopback: false,
+        broadcast: true,
+        no_arp: false,
+        port: false,
+        link_local: BTreeSet::from(["fe80::1".parse().expect("an address")]),
+    }
+}
+
+/// A speaker with what it did in a test.
+struct Story {
+    core: Core,
+    done: Vec<Effect>,
+}
+
+impl Story {
+    /// The speaker of iris3, which has read everything but the links: a pool, an advertisement, three nodes
+    /// with ready speakers, a Service with an endpoint.
+    fn prepared(before: Vec<Input>) -> Self {
+        let settings = Settings { node: "iris3".into(), ..Settings::default() };
+        let exclude = Exclude::new(["^cni", "^docker"]).expect("valid patterns");
+        let mut story = Self { core: Core::new(settings, exclude), done: Vec::new() };
+        let pool = json!({"metadata": {"name": "blue"}, "spec": {"addresses": ["10.20.30.0/24"]}});
+        let pool = serde_json::from_value(pool).expect("a valid pool");
+        story.tell(Input::Pool(Change::Apply(ObjectKey::new("metallb-system", "blue"), pool)));
+        story.tell(advertisement(&json!({})));
+        for node in ["iris1", "iris2", "iris3"] {
+            story.tell(Input::Node(Change::Apply(ObjectKey::new("", node), Node::default())));
+            story.tell(speaker_of(node, true));
+        }
+        story.tell(Input::Service(Change::Apply(key("web"), service())));
+        story.tell(Input::Slice(Change::Apply(key("web-1"), slice("web"))));
+        for input in before {
+            story.tell(input);
+        }
+        for synced in [
+            Input::Service(Change::Synced),
+            Input::Slice(Change::Synced),
+            Input::Node(Change::Synced),
+            Input::Speaker(Change::Synced),
+            Input::Pool(Change::Synced),
+            Input::Advertisement(Change::Synced),
+            Input::Status(Change::Synced),
+        ] {
+            story.tell(synced);
+        }
+        story
+    }
+
+    /// The same, with its links known, and so at work.
+    fn begun(before: Vec<Input>) -> Self {
+        let mut story = Self::prepared(before);
+        for link in [link(2, "eth0"), link(3, "eth1"), link(4, "cni0")] {
+            story.tell(Input::Link(LinkChange::Apply(link)));
+        }
+        story.tell(Input::Link(LinkChange::Synced));
+        story
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.tell_at(at(0), input);
+    }
+
+    fn tell_at(&mut self, now: Instant, input: Input) {
+        self.core.handle(now, input, &mut self.done);
+    }
+
+    /// What was done since the last call: takes and releases by interface.
+    fn take(&mut self) -> Did {
+        let mut did = Did::default();
+        for effect in self.done.drain(..) {
+            match effect {
+                Effect::Interface { index, command: Command::Take(_) } => did.moves.push((index, true)),
+                Effect::Interface { index, command: Command::Release(_) } => did.moves.push((index, false)),
+                Effect::Event { kind, reason, message, about } => {
+                    assert_eq!(about.uid.as_deref(), Some("u1"));
+                    did.events.push((kind, reason, message));
+                }
+                Effect::Status(service, want) => did.wants.push((service.name, want)),
+                Effect::Open { name, .. } => did.opened.push(name),
+                Effect::Close { index } => did.closed.push(index),
+                Effect::Ready => did.ready = true,
+                Effect::Interface { command: Command::Link(_) | Command::Allies(_), .. }
+                | Effect::Actual(_)
+                | Effect::Owner(_) => {}
+            }
+        }
+        did
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Did {
+    moves: Vec<(u32, bool)>,
+    events: Vec<(EventKind, &'static str, String)>,
+    wants: Vec<(String, Want)>,
+    opened: Vec<String>,
+    closed: Vec<u32>,
+    ready: bool,
+}
+
+fn here() -> Want {
+    Want::Here { interfaces: Vec::new() }
+}
+
+fn assigned() -> (EventKind, &'static str, String) {
+    (EventKind::Normal, "nodeAssigned", "announcing from node \"iris3\" with protocol \"layer2\"".to_owned())
+}
+
+#[test]
+fn nothing_is_announced_before_everything_is_known() {
+    let mut story = Story::prepared(Vec::new());
+    assert_eq!(story.take(), Did::default());
+    assert_eq!(story.core.missing().map(ToString::to_string).collect::<Vec<_>>(), ["network links"]);
+    for link in [link(2, "eth0"), link(4, "cni0")] {
+        story.tell(Input::Link(LinkChange::Apply(link)));
+    }
+    assert_eq!(story.take(), Did { opened: vec!["eth0".into()], ..Did::default() });
+    story.tell(Input::Link(LinkChange::Synced));
+    let did = story.take();
+    assert_eq!(did.moves, [(2, true)]);
+    assert_eq!(did.events, [assigned()]);
+    assert_eq!(did.wants, [("web".to_owned(), here())]);
+    assert!(did.ready);
+}
+
+#[test]
+fn a_repeated_object_does_nothing() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(Input::Service(Change::Apply(key("web"), service())));
+    story.tell(Input::Slice(Change::Apply(key("web-1"), slice("web"))));
+    story.tell(Input::Node(Change::Apply(ObjectKey::new("", "iris1"), Node::default())));
+    story.tell(speaker_of("iris1", true));
+    story.tell(advertisement(&json!({})));
+    story.tell(Input::Link(LinkChange::Apply(link(2, "eth0"))));
+    assert_eq!(story.take(), Did::default());
+}
+
+#[test]
+fn going_on_after_a_restart_is_no_news_to_the_user() {
+    let own = || {
+        let view = StatusView { service: service_key("web"), complete: true, interfaces: Vec::new() };
+        Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-own"), view))
+    };
+    // The Pod is not ready yet when everything is known.
+    let mut story = Story::begun(vec![own(), speaker_of("iris3", false)]);
+    let did = story.take();
+    assert_eq!((did.moves.len(), did.wants), (0, vec![("web".to_owned(), Want::Elsewhere)]));
+    story.tell(speaker_of("iris3", true));
+    let did = story.take();
+    assert_eq!((did.moves.len(), did.events), (2, vec![]), "it was announced from here before");
+    // Another node had it in between: that it comes back is news.
+    let mut story = Story::begun(vec![own(), speaker_of("iris3", false)]);
+    story.tell(Input::Status(Change::Delete(ObjectKey::new("metallb-system", "l2-own"))));
+    story.tell(speaker_of("iris3", true));
+    assert_eq!(story.take().events, [assigned()]);
+}
+
+#[test]
+fn losing_and_regaining_an_address_is_told_each_time() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(speaker_of("iris3", false));
+    let did = story.take();
+    assert_eq!(did.moves, [(2, false), (3, false)]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Elsewhere)]);
+    assert_eq!(did.events, []);
+    story.tell(speaker_of("iris3", true));
+    let did = story.take();
+    assert_eq!((did.moves, did.events), (vec![(2, true), (3, true)], vec![assigned()]));
+}
+
+#[test]
+fn a_service_without_endpoints_loses_address_and_status() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(Input::Slice(Change::Delete(key("web-1"))));
+    let did = story.take();
+    assert_eq!(did.moves, [(2, false), (3, false)]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Nowhere)]);
+    story.tell(Input::Service(Change::Delete(key("web"))));
+    assert_eq!(story.take().moves, []);
+}
+
+#[test]
+fn the_status_of_a_service_that_is_gone_goes_too() {
+    let view = StatusView { service: service_key("old"), complete: true, interfaces: Vec::new() };
+    let status = Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-old"), view));
+    let mut story = Story::begun(vec![status]);
+    assert!(story.take().wants.contains(&("old".to_owned(), Want::Nowhere)));
+}
+
+#[test]
+fn a_shared_address_stays_while_one_service_needs_it() {
+    let mut story = Story::begun(Vec::new());
+    story.tell(Input::Service(Change::Apply(key("dns"), service())));
+    story.tell(Input::Slice(Change::Apply(key("dns-1"), slice("dns"))));
+    story.take();
+    story.tell(Input::Service(Change::Delete(key("web"))));
+    assert_eq!(story.take().moves, []);
+    story.tell(Input::Service(Change::Delete(key("dns"))));
+    assert_eq!(story.take().moves, [(2, false), (3, false)]);
+}
+
+#[test]
+fn interfaces_are_followed_as_they_come_and_go() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(Input::Link(LinkChange::Apply(link(7, "eth7"))));
+    let did = story.take();
+    assert_eq!((did.opened, did.moves), (vec!["eth7".to_owned()], vec![(7, true)]));
+    story.tell(Input::Link(LinkChange::Apply(Link { up: false, ..link(7, "eth7") })));
+    assert_eq!(story.take().closed, [7]);
+    story.tell(Input::Link(LinkChange::Apply(link(2, "lan0"))));
+    let did = story.take();
+    assert_eq!((did.closed, did.opened), (vec![2], vec!["lan0".to_owned()]), "renamed");
+    story.tell(Input::Link(LinkChange::Gone { index: 3, name: "eth1".into() }));
+    assert_eq!(story.take().closed, [3]);
+}
+
+#[test]
+fn only_named_interfaces_are_used_and_named_in_the_status() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement(&json!({"interfaces": ["eth1", "absent"]})));
+    let did = story.take();
+    assert_eq!(did.moves, [(2, false)]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Here { interfaces: vec!["eth1".into()] })]);
+    assert_eq!(did.events, [], "still announced from here");
+    story.tell(advertisement(&json!({"interfaces": ["eth0"]})));
+    assert_eq!(story.take().moves, [(2, true), (3, false)]);
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_told_and_told_again_while_it_lasts() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement(&json!({"interfaces": ["absent"]})));
+    let did = story.take();
+    let text = "the interfaces specified by LB IP \"10.20.30.1\" doesn't exist in assigned node \"iris3\" with protocol \"layer2\"";
+    assert_eq!(did.events, [(EventKind::Warning, "announceFailed", text.to_owned())]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Nowhere)]);
+    assert_eq!(story.core.poll_timeout(), Some(at(3_000)));
+    story.tell_at(at(3_000), Input::Timeout);
+    assert_eq!(story.take().events.len(), 1);
+    // The interface appears: the warning is over.
+    story.tell(Input::Link(LinkChange::Apply(link(7, "absent"))));
+    let did = story.take();
+    assert_eq!((did.moves, did.events), (vec![(7, true)], vec![assigned()]));
+    assert_eq!(story.core.poll_timeout(), None);
+}
+
+#[test]
+fn an_interface_that_exists_but_cannot_announce_is_told_with_the_cause() {
+    for (name, cause) in
+        [("cni0", "cni0: it is excluded by announcedInterfacesToExclude"), ("eth9", "eth9: it is down")]
+    {
+        let mut story = Story::begun(Vec::new());
+        story.tell(Input::Link(LinkChange::Apply(Link { up: false, ..link(9, "eth9") })));
+        story.take();
+        story.tell(advertisement(&json!({"interfaces": [name]})));
+        let did = story.take();
+        let [(EventKind::Warning, "announceFailed", text)] = did.events.as_slice() else { panic!("{did:?}") };
+        assert!(text.ends_with(cause), "{text}");
+    }
+}
+
+#[test]
+fn a_conflict_that_lasts_is_told_once_in_fifty_minutes() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    let conflict = |address: IpAddr| {
+        let mac = MacAddr([2, 0, 0, 0, 0, 9]);
+        Input::Conflict { interface: "eth0".into(), address, mac }
+    };
+    for (seconds, told) in
+        [(0, 0), (11, 1), (22, 0), (3_000, 0), (3_020, 0), (3_031, 1), (9_000, 0), (9_100, 0)]
+    {
+        story.tell_at(at(seconds), conflict(address()));
+        let did = story.take();
+        assert_eq!(did.events.len(), told, "at {seconds} s");
+        for (kind, reason, text) in did.events {
+            assert_eq!((kind, reason), (EventKind::Warning, "addressConflict"));
+            assert!(
+                text.contains("02:00:00:00:00:09") && text.contains(IP) && text.contains("eth0"),
+                "{text}"
+            );
+        }
+    }
+    story.tell(conflict("10.20.30.99".parse().expect("an address")));
+    assert_eq!(story.take().events, [], "not an address of ours");
+}
+
+#[test]
+fn a_pool_that_becomes_invalid_keeps_its_addresses_announced() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    let pool = json!({"metadata": {"name": "blue"}, "spec": {"addresses": ["10.20.30.0/99"]}});
+    let pool = serde_json::from_value(pool).expect("an object");
+    story.tell(Input::Pool(Change::Apply(ObjectKey::new("metallb-system", "blue"), pool)));
+    assert_eq!(story.take(), Did::default());
+    story.tell(Input::Pool(Change::Delete(ObjectKey::new("metallb-system", "blue"))));
+    assert_eq!(story.take().moves, [(2, false), (3, false)]);
+}
+
+#[test]
+fn the_owner_of_status_objects_is_the_daemon_set_of_the_own_pod() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "speaker-x", "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "speaker", "uid": "d1", "controller": true, "blockOwnerDeletion": true},
+        ]},
+    }))
+    .expect("a valid Pod");
+    let owner = SpeakerPod::reduce(&pod, Some("speaker-x")).owner.expect("its own Pod");
+    assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("DaemonSet", "d1"));
+    assert_eq!((owner.controller, owner.block_owner_deletion), (None, None));
+    assert!(SpeakerPod::reduce(&pod, Some("speaker-y")).owner.is_none());
+    assert!(SpeakerPod::reduce(&pod, None).owner.is_none());
+}

@@ -1,0 +1,193 @@
+//! An interface's task against a real neighbour: another network namespace with the usual tools.
+
+#[path = "../../crates/sockets/tests/netns/mod.rs"]
+mod netns;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use l2::{arp, ethernet};
+use net::MacAddr;
+use netns::{Lan, OWN, OWN_MAC, PEER, PEER_MAC};
+use nix::net::if_::if_nametoindex;
+use sockets::{PacketSocket, Traffic};
+use speaker::core::Command;
+use speaker::interface::{Conflict, Interface};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const V4: &str = "192.0.2.50";
+const V6: &str = "2001:db8::50";
+const SOON: Duration = Duration::from_secs(10);
+
+fn mac(text: &str) -> MacAddr {
+    text.parse().expect("a MAC address")
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn link() -> l2::Link {
+    l2::Link { mac: mac(OWN_MAC), carrier: true, arp: true, ndp: true }
+}
+
+/// The task under test, and what it reports.
+fn open() -> (Interface, mpsc::Receiver<Conflict>) {
+    let (reports, reported) = mpsc::channel(8);
+    let index = if_nametoindex(OWN).expect("the interface is there");
+    (Interface::open(index, OWN.to_owned(), link(), reports), reported)
+}
+
+/// What the peer hears on the LAN.
+fn listen(lan: &Lan) -> PacketSocket {
+    let runtime = Handle::current();
+    lan.in_peer(move || {
+        let _guard = runtime.enter();
+        PacketSocket::open(if_nametoindex(PEER).expect("the interface is there"), Traffic::Arp)
+            .expect("opened")
+    })
+}
+
+async fn hear(socket: &PacketSocket) -> arp::Packet {
+    let mut buffer = [0; 2000];
+    let length = timeout(SOON, socket.receive(&mut buffer)).await.expect("heard soon").expect("a frame");
+    let frame = ethernet::Frame::parse(&buffer[..length]).expect("a whole frame");
+    arp::Packet::parse(frame.payload).expect("an ARP packet")
+}
+
+/// Runs a command on the peer while the task under test goes on; whether it succeeded, and its output.
+async fn ask(lan: &Lan, command: &str) -> (bool, String) {
+    let words = lan.peer_words(command);
+    let (program, arguments) = words.split_first().expect("a command");
+    let output = tokio::process::Command::new(program).args(arguments).output().await.expect("it can be run");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// As [`netns::run`], with the task under test on its thread in this namespace, and the test beside it.
+fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test)
+}
+
+async fn arping(lan: &Lan) -> (bool, String) {
+    ask(lan, &format!("arping -c 1 -w 3 -i {PEER} {V4}")).await
+}
+
+async fn ndisc6(lan: &Lan) -> (bool, String) {
+    ask(lan, &format!("ndisc6 -1 -q -r 2 -w 1000 {V6} {PEER}")).await
+}
+
+#[test]
+fn arping_finds_an_address_while_it_is_held_and_no_longer() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, _reports) = open();
+        let peer = listen(&lan);
+        assert!(!arping(&lan).await.0, "nobody has the address yet");
+        interface.tell(Command::Take(address(V4)));
+        // The announcement says that the address is taken.
+        while hear(&peer).await.sender_ip != address(V4) {}
+        let (found, text) = arping(&lan).await;
+        assert!(found && text.contains(OWN_MAC), "{text}");
+        drop(interface);
+        assert!(!arping(&lan).await.0, "the task has ended");
+    });
+}
+
+#[test]
+fn an_address_is_announced_by_request_and_reply_in_its_time() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, _reports) = open();
+        let peer = listen(&lan);
+        let start = Instant::now();
+        interface.tell(Command::Take(address(V4)));
+        for expected in [0, 0, 100, 100, 1_100, 1_100] {
+            let packet = hear(&peer).await;
+            assert_eq!((packet.sender_mac, IpAddr::from(packet.sender_ip)), (mac(OWN_MAC), address(V4)));
+            assert!(start.elapsed() >= Duration::from_millis(expected), "too early");
+        }
+    });
+}
+
+#[test]
+fn ndisc6_finds_an_address_while_it_is_held_and_no_longer() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, _reports) = open();
+        assert!(!ndisc6(&lan).await.0, "nobody has the address yet");
+        interface.tell(Command::Take(address(V6)));
+        let (found, text) = ndisc6(&lan).await;
+        assert!(found && text.to_lowercase().contains(OWN_MAC), "{text}");
+        interface.tell(Command::Release(address(V6)));
+        assert!(!ndisc6(&lan).await.0, "the address was released");
+    });
+}
+
+#[test]
+fn a_neighbour_that_checks_by_unicast_what_it_knows_is_answered() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, _reports) = open();
+        for ip in [V4, V6] {
+            interface.tell(Command::Take(address(ip)));
+            // The kernel of the peer now asks the hardware address that it believes in.
+            lan.peer(&format!("ip neighbour replace {ip} lladdr {OWN_MAC} dev {PEER} nud probe"));
+            let settled = async {
+                loop {
+                    let (_, text) = ask(&lan, &format!("ip neighbour show to {ip} dev {PEER}")).await;
+                    if !text.contains("PROBE") {
+                        return text;
+                    }
+                }
+            };
+            let text = timeout(SOON, settled).await.expect("the kernel comes to an end");
+            assert!(text.contains("REACHABLE"), "{ip}: {text:?}");
+        }
+    });
+}
+
+#[test]
+fn another_host_that_wants_the_ipv6_address_is_told_that_it_is_taken() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, _reports) = open();
+        interface.tell(Command::Take(address(V6)));
+        assert!(ndisc6(&lan).await.0, "the address is held");
+        lan.peer(&format!("sysctl -qw net.ipv6.conf.{PEER}.accept_dad=1 net.ipv6.conf.all.accept_dad=1"));
+        lan.peer(&format!("ip address add {V6}/64 dev {PEER}"));
+        let failed = async {
+            loop {
+                let (_, text) = ask(&lan, &format!("ip -6 address show dev {PEER}")).await;
+                let line = text.lines().find(|line| line.contains(V6)).unwrap_or_default().to_owned();
+                if !line.contains("tentative") || line.contains("dadfailed") {
+                    return line;
+                }
+            }
+        };
+        let line = timeout(SOON, failed).await.expect("duplicate address detection ends");
+        assert!(line.contains("dadfailed"), "{line}");
+    });
+}
+
+#[test]
+fn a_host_with_our_address_is_reported() {
+    let lan = Lan::new();
+    run(async {
+        let (interface, mut reports) = open();
+        interface.tell(Command::Take(address(V4)));
+        let peer = listen(&lan);
+        while hear(&peer).await.sender_ip != address(V4) {}
+        lan.peer(&format!("ip address add {V4}/24 dev {PEER}"));
+        ask(&lan, &format!("arping -c 1 -w 1 -U -i {PEER} -S {V4} {V4}")).await;
+        let conflict = timeout(SOON, reports.recv()).await.expect("reported soon");
+        let expected = Conflict { interface: OWN.into(), address: address(V4), mac: mac(PEER_MAC) };
+        assert_eq!(conflict, Some(expected));
+    });
+}
