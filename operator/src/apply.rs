@@ -1,0 +1,207 @@
+//! Makes the objects so, by server-side apply, and only when something is not so.
+//!
+//! The API server knows which fields are ours (`metadata.managedFields`): a field that we no longer apply goes
+//! away, what others add stays. Whoever changes a field of ours takes it out of that set, so an object whose set
+//! of our fields is still the one that our last apply left needs no other. What we applied last is remembered
+//! here and not on the object; a new operator applies each object once, and the API server stores nothing when
+//! that changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::FIELD_MANAGER;
+use crate::build::Objects;
+use crate::dereference::Live;
+use crate::failure::Failure;
+
+/// Applies objects and remembers what it applied.
+pub(crate) struct Applier {
+    client: Client,
+    /// By kind and name; all objects are in one namespace.
+    applied: Mutex<BTreeMap<(String, String), Applied>>,
+}
+
+/// One apply: what was sent, and the object that came of it.
+struct Applied {
+    sent: Value,
+    left: Fingerprint,
+}
+
+/// What changes with an object when anyone touches what we applied.
+#[derive(Clone, Debug, PartialEq)]
+struct Fingerprint {
+    uid: Option<String>,
+    /// The generation, or the resource version of a kind that has none: every change of a spec is looked at once,
+    /// also one that passes itself off as ours.
+    version: Option<String>,
+    /// The fields that are ours.
+    fields: Option<Value>,
+}
+
+impl Fingerprint {
+    fn of(metadata: &ObjectMeta) -> Self {
+        let mut entries = metadata.managed_fields.iter().flatten();
+        let ours = entries.find(|entry| {
+            entry.manager.as_deref() == Some(FIELD_MANAGER)
+                && entry.operation.as_deref() == Some("Apply")
+                && entry.subresource.as_deref().unwrap_or_default().is_empty()
+        });
+        Self {
+            uid: metadata.uid.clone(),
+            version: metadata.generation.map(|n| n.to_string()).or_else(|| metadata.resource_version.clone()),
+            fields: ours.and_then(|entry| entry.fields_v1.as_ref()).map(|fields| fields.0.clone()),
+        }
+    }
+}
+
+impl Applier {
+    /// An applier that has not applied anything yet.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, applied: Mutex::default() }
+    }
+
+    /// Makes the objects so. Gives them as they are then, and what failed; one that fails holds up no other.
+    pub(crate) async fn apply(&self, objects: &Objects, live: &Live) -> (Live, Vec<Failure>) {
+        let exclude_l2 = self.object(&objects.exclude_l2, live.exclude_l2.as_ref()).await;
+        let controller = self.controller(&objects.controller, live.controller.as_ref()).await;
+        let speaker = self.object(&objects.speaker, live.speaker.as_ref()).await;
+        let mut failures = Vec::new();
+        let after = Live {
+            exclude_l2: settle(exclude_l2, live.exclude_l2.as_ref(), &mut failures),
+            controller: settle(controller, live.controller.as_ref(), &mut failures),
+            speaker: settle(speaker, live.speaker.as_ref(), &mut failures),
+            bgp_extras: live.bgp_extras,
+        };
+        (after, failures)
+    }
+
+    /// The parameters of a rolling update, which the API server fills in for whoever sets one, are nobody's field: an
+    /// apply cannot take them away, and beside `Recreate` the API server refuses them. So they go first, by a patch
+    /// that may.
+    async fn controller(
+        &self,
+        wanted: &Deployment,
+        live: Option<&Deployment>,
+    ) -> Result<Deployment, Failure> {
+        let strategy =
+            |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.strategy.clone());
+        let recreate =
+            strategy(wanted).and_then(|wanted| wanted.type_).is_some_and(|wanted| wanted == "Recreate");
+        let rolling = live.and_then(strategy).is_some_and(|live| live.rolling_update.is_some());
+        if recreate && rolling {
+            let [namespace, name] = [&wanted.metadata.namespace, &wanted.metadata.name]
+                .map(|name| name.clone().unwrap_or_default());
+            let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
+            let parameters =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let patch = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
+            let patched = api.patch(&name, &parameters, &Patch::Merge(patch)).await;
+            patched
+                .map_err(|error| Failure::new(format!("patching Deployment {namespace}/{name}"), error))?;
+        }
+        self.object(wanted, live).await
+    }
+
+    async fn object<K>(&self, wanted: &K, live: Option<&K>) -> Result<K, Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let name = wanted.meta().name.clone().unwrap_or_default();
+        let namespace = wanted.meta().namespace.clone().unwrap_or_default();
+        let key = (K::kind(&()).into_owned(), name.clone());
+        let body = serde_json::to_value(wanted).expect("API types have string keys and finite numbers");
+        if let Some(live) = live
+            && self.is_so(&key, &body, live.meta())
+        {
+            return Ok(live.clone());
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = api.patch(&name, &parameters, &Patch::Apply(&body)).await;
+        let applied =
+            applied.map_err(|error| Failure::new(format!("applying {} {namespace}/{name}", key.0), error))?;
+        let left = Fingerprint::of(applied.meta());
+        let object = format!("{namespace}/{name}");
+        match live.map(|live| live.meta().resource_version == applied.meta().resource_version) {
+            None => tracing::info!(kind = key.0, object, "created"),
+            Some(false) => tracing::info!(kind = key.0, object, "changed to what the MetalLB resource says"),
+            Some(true) => tracing::debug!(kind = key.0, object, "is as the MetalLB resource says"),
+        }
+        self.remembered().insert(key, Applied { sent: body, left });
+        Ok(applied)
+    }
+
+    /// Whether the object is as our last apply left it, and that is what is wanted now.
+    fn is_so(&self, key: &(String, String), wanted: &Value, live: &ObjectMeta) -> bool {
+        self.remembered()
+            .get(key)
+            .is_some_and(|last| last.sent == *wanted && last.left == Fingerprint::of(live))
+    }
+
+    /// Nothing panics while it is held, and what is in it would still be true.
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Applied>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The object after an attempt: as applied, or, where that failed, as it was.
+fn settle<K: Clone>(attempt: Result<K, Failure>, live: Option<&K>, failures: &mut Vec<Failure>) -> Option<K> {
+    match attempt {
+        Ok(applied) => Some(applied),
+        Err(failure) => {
+            failures.push(failure);
+            live.cloned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(generation: Option<i64>, version: &str, manager: &str, fields: &Value) -> ObjectMeta {
+        serde_json::from_value(json!({
+            "uid": "u", "generation": generation, "resourceVersion": version,
+            "managedFields": [
+                {"manager": manager, "operation": "Apply", "fieldsV1": fields},
+                {"manager": FIELD_MANAGER, "operation": "Apply", "subresource": "status", "fieldsV1": {"f:status": {}}},
+                {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:other": {}}},
+            ],
+        }))
+        .expect("metadata")
+    }
+
+    #[test]
+    fn only_what_touches_our_fields_or_the_spec_makes_another_apply() {
+        let ours = json!({"f:spec": {"f:a": {}, "f:b": {}}});
+        let before = Fingerprint::of(&metadata(Some(1), "10", FIELD_MANAGER, &ours));
+        for (case, after, same) in [
+            ("a status was written", metadata(Some(1), "11", FIELD_MANAGER, &ours), true),
+            (
+                "someone took a field of ours",
+                metadata(Some(1), "11", FIELD_MANAGER, &json!({"f:spec": {"f:a": {}}})),
+                false,
+            ),
+            ("the spec changed", metadata(Some(2), "11", FIELD_MANAGER, &ours), false),
+            ("our fields are nobody's any more", metadata(Some(1), "11", "someone", &ours), false),
+        ] {
+            assert_eq!(Fingerprint::of(&after) == before, same, "{case}");
+        }
+        let config = |version| Fingerprint::of(&metadata(None, version, FIELD_MANAGER, &ours));
+        assert_ne!(config("10"), config("11"), "a kind without generation goes by its resource version");
+    }
+}
