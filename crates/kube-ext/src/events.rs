@@ -1,26 +1,32 @@
 //! Events that a person reads under `kubectl describe`.
 //!
 //! ```text
-//! record() ──bounded queue──▶ task ──Correlator──▶ create Event | patch its count
+//! record() ──bounded queue──▶ Lanes, one an object ──Correlator──▶ create Event | patch its count
 //! ```
 //!
 //! core/v1 Events, as client-go's recorder (the one MetalLB uses) makes them: `kubectl describe` then shows the
 //! component under "From", and a repeated text as one line with a count.
 
 mod correlator;
+mod lanes;
 mod writer;
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::JoinSet,
+};
 use tracing::warn;
 
 use correlator::Notice;
+use lanes::Lanes;
 
-/// Events waiting for the API server. More than a busy minute's worth; what comes on top is only logged.
-const QUEUE: usize = 1024;
+/// Events waiting for the API server, some 40 MB of them: the first pool of a cluster with tens of thousands of
+/// Services gives each its Event at once. What comes on top is only logged.
+const QUEUE: usize = 65_536;
 
 /// The type of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +47,7 @@ impl EventKind {
     }
 }
 
-/// Hands Events to a task that writes them, in order, without ever holding its caller up.
+/// Hands Events to a task that writes them, those about one object in order, without ever holding its caller up.
 ///
 /// Clones share the task; it ends, after writing what is queued, when the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -71,7 +77,7 @@ impl EventRecorder {
     /// Queues an Event about the object `about` (see [`object_reference`]).
     ///
     /// `reason` is one word in upper or lower camel case, `message` a sentence. The same type, reason and message
-    /// about the same object again counts up the Event that is there. Never blocks; where a thousand Events wait
+    /// about the same object again counts up the Event that is there. Never blocks; where far too many Events wait
     /// already, this one is only logged.
     pub fn record(&self, about: ObjectReference, kind: EventKind, reason: &str, message: String) {
         let notice = Notice { about, kind, reason: reason.to_owned(), message, host: self.host.clone() };
@@ -99,9 +105,28 @@ impl EventRecorder {
         instance: String,
         mut notices: mpsc::Receiver<Notice>,
     ) {
-        let mut writer = writer::Writer::new(client, component, instance);
-        while let Some(notice) = notices.recv().await {
-            writer.write(notice).await;
+        let writer = Arc::new(writer::Writer::new(client, component, instance));
+        let mut lanes = Lanes::default();
+        let mut writing = JoinSet::new();
+        let mut open = true;
+        while open || !writing.is_empty() {
+            tokio::select! {
+                notice = notices.recv(), if open => match notice {
+                    Some(notice) => lanes.add(notice),
+                    None => open = false,
+                },
+                Some(result) = writing.join_next() => match result {
+                    Ok(lane) => lanes.done(&lane),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+            }
+            while let Some((lane, notice)) = lanes.next() {
+                let writer = Arc::clone(&writer);
+                writing.spawn(async move {
+                    writer.write(notice).await;
+                    lane
+                });
+            }
         }
     }
 }

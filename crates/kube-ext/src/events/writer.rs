@@ -1,6 +1,9 @@
 //! The one who writes Events to the API server.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{
@@ -35,18 +38,24 @@ enum Failure {
 
 pub(super) struct Writer {
     client: Client,
-    correlator: Correlator,
+    /// Held for moments only, never while the server is asked.
+    correlator: Mutex<Correlator>,
 }
 
 impl Writer {
     pub(super) fn new(client: Client, component: &'static str, instance: String) -> Self {
-        Self { client, correlator: Correlator::new(component, instance) }
+        Self { client, correlator: Mutex::new(Correlator::new(component, instance)) }
+    }
+
+    fn correlator(&self) -> MutexGuard<'_, Correlator> {
+        // What it remembers is whole after each of its methods.
+        self.correlator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes one notice; returns when that is done, or given up and logged.
-    pub(super) async fn write(&mut self, notice: Notice) {
+    pub(super) async fn write(&self, notice: Notice) {
         let object = notice.object();
-        let mut write = self.correlator.observe(notice, Timestamp::now());
+        let mut write = self.correlator().observe(notice, Timestamp::now());
         let mut backoff = Backoff::default();
         let mut perhaps_written = false;
         let mut why = String::new();
@@ -56,7 +65,7 @@ impl Writer {
                 Err(Failure::Expired) => write.repeated = false,
                 Err(Failure::NameTaken) if perhaps_written => return,
                 Err(Failure::NameTaken) => {
-                    self.correlator.rename(&mut write, Timestamp::now());
+                    self.correlator().rename(&mut write, Timestamp::now());
                     why = "every name tried for it is taken".into();
                 }
                 Err(Failure::Later(said)) => {
@@ -73,7 +82,7 @@ impl Writer {
                 }
             }
         }
-        self.correlator.forget(&write.key);
+        self.correlator().forget(&write.key);
         warn!(%object, reason = write.event.reason, text = write.event.message, why, "event not written");
     }
 
