@@ -205,13 +205,17 @@ impl Index {
         if let Some(text) = &service.unreadable {
             return Err(Reason::Unreadable(text.clone()));
         }
+        // A pool that became invalid keeps its last good version only where that is known. A speaker that started
+        // since knows it not and must still announce what the others expect of it.
+        let left_out = service.pool.as_ref().and_then(|pool| self.config.pools_left_out.get(pool));
         let mut found = None;
         for &address in &service.addresses {
-            let pool = self.config.pool_of(address).ok_or(Reason::NotInPool(address))?;
-            if found.is_some_and(|found| found != pool.name) {
+            let pool = self.config.pool_of(address).map(|pool| &pool.name).or(left_out);
+            let pool = pool.ok_or(Reason::NotInPool(address))?;
+            if found.is_some_and(|found| found != pool) {
                 return Err(Reason::NotInPool(address));
             }
-            found = Some(pool.name.as_str());
+            found = Some(pool.as_str());
         }
         found.ok_or(Reason::NoAddress)
     }

@@ -44,6 +44,8 @@ pub struct Service {
     pub unreadable: Option<String>,
     /// Whether `externalTrafficPolicy` is `Local`: only a node with an endpoint can serve.
     pub local: bool,
+    /// The pool that its addresses came from, by the controller's annotation.
+    pub pool: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Whether it may share its address with other Services.
@@ -58,6 +60,11 @@ impl From<&v1::Service> for Service {
             class: spec.and_then(|s| s.load_balancer_class.clone()),
             local: spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local"),
             labels: service.metadata.labels.clone().unwrap_or_default(),
+            pool: service
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(api::names::ALLOCATED_FROM_POOL).cloned()),
             shares: service
                 .metadata
                 .annotations

@@ -493,6 +493,39 @@ fn services_of_one_address_are_announced_by_the_same_node() {
 }
 
 #[test]
+fn a_pool_that_became_invalid_is_announced_alike_by_speakers_with_and_without_its_last_version() {
+    let pool = |addresses: &str| -> api::IPAddressPool {
+        serde_json::from_value(json!({"metadata": {"name": "blue"}, "spec": {"addresses": [addresses]}}))
+            .expect("readable")
+    };
+    let (valid, invalid) = (pool("10.20.30.0/24"), pool("10.20.30.9-10.20.30.1"));
+    let everything: api::L2Advertisement =
+        serde_json::from_value(json!({"metadata": {"name": "all"}})).expect("a valid advertisement");
+    let build = |pool, previous: Option<&Config>| {
+        Config::build(&Resources { pools: vec![pool], l2_advertisements: vec![&everything] }, previous)
+    };
+    let known = build(&valid, None);
+    let histories = [("went on", build(&invalid, Some(&known))), ("was restarted", build(&invalid, None))];
+
+    let mut cluster = Cluster::default();
+    cluster.service.pool = Some("blue".to_owned());
+    for (what, config) in &histories {
+        for node in NODES {
+            let mut index = cluster.index(node);
+            index.set_config(config.clone());
+            let announces = matches!(index.decide(&key()), Decision::Announce(_));
+            assert_eq!(announces, node == "iris3", "{node}, whose speaker {what}");
+        }
+    }
+    // An address of no pool that exists stays nobody's.
+    let (_, restarted) = &histories[1];
+    cluster.service.pool = Some("green".to_owned());
+    let mut index = cluster.index("iris3");
+    index.set_config(restarted.clone());
+    assert!(matches!(index.decide(&key()), Decision::Not(Reason::NotInPool(_))));
+}
+
+#[test]
 fn a_change_touches_the_services_that_it_can_alter_and_no_others() {
     let cluster = Cluster::default();
     let mut index = cluster.index("iris1");

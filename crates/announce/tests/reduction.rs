@@ -21,6 +21,8 @@ fn a_service_is_reduced_to_what_decides() {
     for key in ["metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"] {
         assert!(service(json!({key: "key"}), json!([])).shares, "{key}");
     }
+    let allocated = service(json!({"metallb.io/ip-allocated-from-pool": "blue"}), json!([]));
+    assert_eq!(allocated.pool.as_deref(), Some("blue"));
     let foreign = service(json!({}), json!([{"hostname": "lb.example"}]));
     assert_eq!(foreign.unreadable.as_deref(), Some("lb.example"));
     assert_eq!(

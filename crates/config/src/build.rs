@@ -106,10 +106,9 @@ impl Config {
                 }
             };
             let Some(mut advertisement) = advertisement else { continue };
-            let in_force = labels.iter().filter(|(name, _)| self.pools.contains_key(**name));
             advertisement.pools =
-                advertisement.wanted.choose(in_force.map(|(name, labels)| (*name, *labels)));
-            for pool in advertisement.wanted.names.difference(&advertisement.pools) {
+                advertisement.wanted.choose(labels.iter().map(|(name, labels)| (*name, *labels)));
+            for pool in advertisement.wanted.names.iter().filter(|name| !self.pools.contains_key(*name)) {
                 let message = unknown_pool(&name, pool, self.pools_left_out.contains(pool));
                 let problem = Problem::of(Kind::L2Advertisement, name.clone(), message);
                 self.problems.push(Problem { transient: true, ..problem });

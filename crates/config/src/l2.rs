@@ -12,7 +12,8 @@ use crate::selector::{compile_list, compile_selector};
 pub struct L2Advertisement {
     /// The name of the L2Advertisement.
     pub name: String,
-    /// The pools in force that it announces, whether named, selected by label, or all of them. May be empty.
+    /// The pools that it announces, whether named, selected by label, or all of them, and among them those that
+    /// exist and are [left out](crate::Config::pools_left_out): addresses may be in use from before. May be empty.
     pub pools: BTreeSet<String>,
     /// The nodes that may announce: one selector must match; none stands for every node. See
     /// [`matches_node`](Self::matches_node).
@@ -67,7 +68,7 @@ impl L2Advertisement {
 }
 
 impl Wanted {
-    /// The pools that are asked for, out of those in force with the labels of their objects.
+    /// The pools that are asked for, out of these with the labels of their objects.
     pub(crate) fn choose<'a>(&self, pools: impl Iterator<Item = (&'a str, &'a Labels)>) -> BTreeSet<String> {
         let all = self.names.is_empty() && self.selectors.is_empty();
         pools
