@@ -24,7 +24,7 @@ use sockets::LinkChange;
 use tracing::{debug, info, warn};
 
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
-use lan::Lan;
+use lan::{Concerns, Lan};
 use members::Members;
 use outcome::Outcome;
 
@@ -257,12 +257,18 @@ impl Core {
     }
 
     fn link(&mut self, change: LinkChange, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
-        if !self.lan.apply(change, &self.holdings, out) {
+        let concerns = self.lan.apply(change, &self.holdings, out);
+        let concerned = |key: &&ServiceKey| match (concerns, self.index.decide(key)) {
+            (Concerns::Nobody, _) | (_, Decision::Not(_)) => false,
+            (Concerns::Choosers, Decision::Announce(announcement)) => {
+                announcement.interfaces != Interfaces::All
+            }
+            (Concerns::Everybody, Decision::Announce(_)) => true,
+        };
+        if concerns == Concerns::Nobody {
             return Vec::new();
         }
-        // The names of the interfaces that can announce are others now.
-        let by_name = |key: &&ServiceKey| matches!(self.index.decide(key), Decision::Announce(a) if a.interfaces != Interfaces::All);
-        self.outcomes.keys().filter(by_name).cloned().collect()
+        self.outcomes.keys().filter(concerned).cloned().collect()
     }
 
     /// The configuration that the objects make now, put in force; nothing before all of them are known.

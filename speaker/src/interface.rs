@@ -97,6 +97,15 @@ fn now() -> Instant {
     Instant::from_origin(boot_time())
 }
 
+fn input_of(command: Command) -> Input<'static> {
+    match command {
+        Command::Take(address) => Input::Take(address),
+        Command::Release(address) => Input::Release(address),
+        Command::Link(link) => Input::Link(link),
+        Command::Allies(allies) => Input::Allies(allies),
+    }
+}
+
 impl Driver {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
@@ -125,6 +134,11 @@ impl Driver {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> io::Result<()> {
         let mut out = Vec::new();
+        // What was decided while there were no sockets counts, too: an address that was released meanwhile is
+        // another node's and must not be announced once more.
+        while let Ok(command) = commands.try_recv() {
+            self.responder.handle(now(), input_of(command), &mut out);
+        }
         self.begin(&mut out);
         self.carry_out(&mut sockets, &mut out).await?;
         let (mut arp, mut ndp) = ([0; FRAME], [0; FRAME]);
@@ -146,10 +160,7 @@ impl Driver {
             };
             let input = match &event {
                 Event::Command(None) => return Ok(()),
-                Event::Command(Some(Command::Take(address))) => Input::Take(*address),
-                Event::Command(Some(Command::Release(address))) => Input::Release(*address),
-                Event::Command(Some(Command::Link(link))) => Input::Link(*link),
-                Event::Command(Some(Command::Allies(allies))) => Input::Allies(allies.clone()),
+                Event::Command(Some(command)) => input_of(command.clone()),
                 Event::Timeout => Input::Timeout,
                 Event::Frame(Family::V4, Ok(length)) => Input::Frame(arp.get(..*length).unwrap_or_default()),
                 Event::Frame(Family::V6, Ok(length)) => Input::Frame(ndp.get(..*length).unwrap_or_default()),

@@ -328,6 +328,23 @@ fn an_interface_that_exists_but_cannot_announce_is_told_with_the_cause() {
 }
 
 #[test]
+fn a_node_without_any_usable_interface_says_so_and_announces_once_it_has_one() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(Input::Link(LinkChange::Gone { index: 3, name: "eth1".into() }));
+    assert_eq!(story.take().events, [], "eth0 is left");
+    story.tell(Input::Link(LinkChange::Apply(Link { up: false, ..link(2, "eth0") })));
+    let did = story.take();
+    let [(EventKind::Warning, "announceFailed", text)] = did.events.as_slice() else { panic!("{did:?}") };
+    assert!(text.starts_with("no interface of assigned node \"iris3\" can announce"), "{text}");
+    assert!(text.contains("eth0: it is down") && text.contains("cni0: it is excluded"), "{text}");
+    assert_eq!(did.wants, [("web".to_owned(), Want::Nowhere)]);
+    story.tell(Input::Link(LinkChange::Apply(link(2, "eth0"))));
+    let did = story.take();
+    assert_eq!((did.wants, did.events), (vec![("web".to_owned(), here())], vec![assigned()]));
+}
+
+#[test]
 fn a_conflict_that_lasts_is_told_once_in_fifty_minutes() {
     let mut story = Story::begun(Vec::new());
     story.take();

@@ -20,6 +20,17 @@ pub(crate) struct Lan {
     allies: HashSet<MacAddr>,
 }
 
+/// The Services that a change of a link concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concerns {
+    /// None: the same interfaces can be used as before.
+    Nobody,
+    /// Those whose advertisements choose interfaces by name.
+    Choosers,
+    /// All: there is a first interface, or none is left.
+    Everybody,
+}
+
 /// An interface that answers.
 #[derive(Debug)]
 struct Open {
@@ -33,8 +44,13 @@ impl Lan {
         Self { exclude, links: BTreeMap::new(), open: BTreeMap::new(), allies: HashSet::new() }
     }
 
-    /// Takes in a change of a link; true where the set of usable names changed.
-    pub(crate) fn apply(&mut self, change: LinkChange, holdings: &Holdings, out: &mut Vec<Effect>) -> bool {
+    /// Takes in a change of a link, and says whom that concerns.
+    pub(crate) fn apply(
+        &mut self,
+        change: LinkChange,
+        holdings: &Holdings,
+        out: &mut Vec<Effect>,
+    ) -> Concerns {
         let before: Vec<String> = self.names();
         match change {
             LinkChange::Apply(link) => {
@@ -58,7 +74,22 @@ impl Lan {
             LinkChange::Synced => {}
         }
         self.tell_allies(out);
-        before != self.names()
+        match self.names() {
+            names if names == before => Concerns::Nobody,
+            names if names.is_empty() || before.is_empty() => Concerns::Everybody,
+            _ => Concerns::Choosers,
+        }
+    }
+
+    /// Whether addresses can be announced on any interface.
+    pub(crate) fn any_usable(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Why each interface that cannot be used cannot, with its name.
+    pub(crate) fn hindrances(&self) -> Vec<String> {
+        let name = |link: &Link| self.obstacle(link).map(|reason| format!("{}: {reason}", link.name));
+        self.links.values().filter_map(name).collect()
     }
 
     /// Whether addresses can be announced on the interface of this name.

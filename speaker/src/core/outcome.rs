@@ -37,7 +37,18 @@ impl Outcome {
             Decision::Announce(announcement) => announcement,
         };
         let names = match &announcement.interfaces {
-            Interfaces::All => return Self::Announced { announcement, interfaces: Vec::new() },
+            Interfaces::All if lan.any_usable() => {
+                return Self::Announced { announcement, interfaces: Vec::new() };
+            }
+            Interfaces::All => {
+                let message = |address| {
+                    format!(
+                        "no interface of assigned node {node:?} can announce LB IP \"{address}\" with protocol \"layer2\": {}",
+                        lan.hindrances().join(", ")
+                    )
+                };
+                return Self::Hindered { messages: announcement.addresses.iter().map(message).collect() };
+            }
             Interfaces::Only(names) => names,
         };
         let interfaces: Vec<String> = names.iter().filter(|name| lan.usable(name)).cloned().collect();

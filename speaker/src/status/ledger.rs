@@ -108,6 +108,10 @@ impl Ledger {
                 entry.running = true;
                 return Some(job);
             }
+            // What failed is not wanted any more.
+            if std::mem::take(&mut entry.failures) > 0 {
+                self.failing -= 1;
+            }
             if entry.is_idle() {
                 self.entries.remove(&service);
             }
@@ -182,7 +186,7 @@ impl Entry {
 
     /// Whether there is nothing to remember.
     fn is_idle(&self) -> bool {
-        self.actual.is_none() && !matches!(self.want, Some(Want::Here { .. })) && self.failures == 0
+        self.actual.is_none() && !matches!(self.want, Some(Want::Here { .. }))
     }
 }
 

@@ -47,6 +47,20 @@ fn an_object_from_before_a_restart_is_kept_as_it_is() {
 }
 
 #[test]
+fn what_failed_and_is_not_wanted_any_more_is_forgotten() {
+    let mut ledger = Ledger::default();
+    ledger.want(at(0), &key(), here(&[]));
+    let job = ledger.next(at(0)).expect("to write");
+    assert!(ledger.failed(at(0), &job), "a time of failures begins");
+    ledger.want(at(1), &key(), Want::Nowhere);
+    assert_eq!(ledger.next(at(60_000)), None, "there is no object, and none is wanted");
+    assert_eq!(ledger.poll_timeout(), None);
+    ledger.want(at(60_001), &key(), here(&[]));
+    let job = ledger.next(at(60_001)).expect("to write");
+    assert!(ledger.failed(at(60_001), &job), "the next time of failures is told");
+}
+
+#[test]
 fn an_object_that_is_deleted_or_changed_by_hand_is_made_good() {
     let mut ledger = Ledger::default();
     ledger.want(at(0), &key(), here(&[]));
