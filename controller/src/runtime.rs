@@ -72,7 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if !args.ml_secret_name.is_empty() {
         let (client, namespace, args) = (client.clone(), namespace.clone(), args.clone());
         tokio::spawn(async move {
-            secret::ensure(client, &namespace, &args.ml_secret_name, &args.deployment).await;
+            secret::keep(client, &namespace, &args.ml_secret_name, &args.deployment).await;
         });
     }
     let owner = Owner::new(client, namespace, &args, recorder, probes.clone());

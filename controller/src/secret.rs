@@ -9,8 +9,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::PostParams;
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
+use kube_ext::Change;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 /// The field of the Secret that holds the key.
@@ -19,12 +22,36 @@ const KEY: &str = "secretkey";
 const LENGTH: usize = 16;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Creates the Secret where there is none, however long that takes. One that exists is never changed.
-pub(crate) async fn ensure(client: Client, namespace: &str, name: &str, deployment: &str) {
+/// Creates the Secret whenever there is none, until the process ends. One that exists is never changed, and of its
+/// content nothing is read.
+pub(crate) async fn keep(client: Client, namespace: &str, name: &str, deployment: &str) {
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
+    let config = kube_ext::watch_config().fields(&format!("metadata.name={name}"));
+    let (out, mut changes) = mpsc::channel(1);
+    let watching = kube_ext::watch(secrets, config, |_| (), |change| change, out);
+    let keeping = async {
+        let mut exists = false;
+        while let Some(change) = changes.recv().await {
+            match change {
+                Change::Apply(..) => exists = true,
+                Change::Synced if exists => {}
+                // Deleted by hand, or with the Deployment that an earlier one belonged to.
+                Change::Delete(_) | Change::Synced => {
+                    exists = false;
+                    ensure(&client, namespace, name, deployment).await;
+                }
+            }
+        }
+    };
+    tokio::join!(watching, keeping);
+}
+
+/// Creates the Secret where there is none, however long that takes.
+async fn ensure(client: &Client, namespace: &str, name: &str, deployment: &str) {
     let mut pause = Duration::from_millis(250);
     let mut warned = false;
     loop {
-        match create(&client, namespace, name, deployment).await {
+        match create(client, namespace, name, deployment).await {
             Ok(true) => return info!(secret = name, "created the Secret with the speakers' common key"),
             Ok(false) => return,
             Err(error) => {

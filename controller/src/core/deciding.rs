@@ -154,6 +154,8 @@ impl Core {
         let Some(entry) = self.services.get_mut(key) else { return };
         let Some(desired) = entry.desired.as_ref().filter(|_| entry.writing.is_none()) else { return };
         if desired.is_shown_by(&entry.service) {
+            // Perhaps by a write whose answer was lost.
+            entry.write_failure = None;
             let notes = std::mem::take(&mut entry.when_written);
             actions.extend(notes.into_iter().map(|note| entry.event(note)));
             return;

@@ -35,6 +35,36 @@ async fn the_secret_is_created_with_its_owner() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_deleted_is_created_again() {
+    let (client, mut server) = client();
+    let keeping = tokio::spawn(async move { keep(client, "metallb-system", "memberlist", "").await });
+    let metadata =
+        json!({ "name": "memberlist", "namespace": "metallb-system", "uid": "1", "resourceVersion": "5" });
+    let object =
+        json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata });
+    let asked = server.asked().await;
+    assert_eq!(asked.what, "GET /api/v1/namespaces/metallb-system/secrets");
+    asked.answer(
+        200,
+        &json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+            "metadata": { "resourceVersion": "5" }, "items": [object],
+        }),
+    );
+    // The watch that goes on from there.
+    server.asked().await.answer(200, &json!({ "type": "DELETED", "object": object }));
+    loop {
+        let asked = server.asked().await;
+        if asked.what == "POST /api/v1/namespaces/metallb-system/secrets" {
+            assert_eq!(asked.body["metadata"]["name"], "memberlist");
+            break;
+        }
+        asked.refuse(503, "Unavailable");
+    }
+    keeping.abort();
+}
+
+#[tokio::test]
 async fn a_secret_that_exists_is_left_alone() {
     let (client, mut server) = client();
     let created = tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "").await });
