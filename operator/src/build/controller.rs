@@ -9,7 +9,8 @@ use super::{CONTROLLER, Frame, MEMBERLIST_SECRET, labels, selector};
 /// The user and group that own nothing.
 const NOBODY: i64 = 65534;
 
-/// `replicas` is left to the user: what is not applied is not taken back.
+/// One replica, also where somebody scales it: the controller has no lease yet, and two would give one address to
+/// two Services.
 pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
     let spec = &frame.metallb.spec;
     let placement = Placement {
@@ -20,6 +21,7 @@ pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
     Deployment {
         metadata: frame.metadata(CONTROLLER, labels(CONTROLLER)),
         spec: Some(DeploymentSpec {
+            replicas: Some(1),
             selector: selector(CONTROLLER),
             // The old controller ends before the new one starts: two that allocate at once could give one
             // address twice. A rolling update, even without surge, starts the new one while the old one is
