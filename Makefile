@@ -9,16 +9,25 @@ CARGO := hack/cargo
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# What the targets run is built first, in sight: a first build takes minutes.
+.PHONY: e2e-program
+e2e-program:
+	@$(CARGO) build --locked --package e2e --bin e2e
+
+.PHONY: xtask-program
+xtask-program:
+	@$(CARGO) build --locked --package xtask
+
 .PHONY: prepare
-prepare: ## Installs the Debian packages that the cluster and the tests need and that are missing.
+prepare: e2e-program ## Installs the Debian packages that the cluster and the tests need and that are missing.
 	@$(CARGO) run --quiet --locked --package e2e -- preflight --install
 
 .PHONY: demo
-demo: prepare images ## Shows the load balancer at work on a real cluster of three nodes, and leaves the cluster up.
+demo: kubernetes images ## Shows the load balancer at work on a real cluster of three nodes, and leaves the cluster up.
 	@$(CARGO) run --quiet --locked --package e2e -- --instance demo demo
 
 .PHONY: demo-down
-demo-down: ## Removes the demo's cluster.
+demo-down: e2e-program ## Removes the demo's cluster.
 	@$(CARGO) run --quiet --locked --package e2e -- --instance demo down
 
 .PHONY: build
@@ -26,12 +35,16 @@ build: ## Compiles everything.
 	@$(CARGO) build --workspace --all-targets --locked
 
 .PHONY: images
-images: ## Writes the images into build/images/.
+images: xtask-program ## Writes the images into build/images/.
 	@echo "Building the images (the first time takes a few minutes)"
 	@$(CARGO) xtask images
 
+.PHONY: kubernetes
+kubernetes: prepare ## Compiles Kubernetes for the tests, once for a machine.
+	@$(CARGO) run --quiet --locked --package e2e -- build
+
 .PHONY: generate
-generate: ## Writes all generated files: CRDs and manifests.
+generate: xtask-program ## Writes all generated files: CRDs and manifests.
 	@$(CARGO) xtask crdgen
 	@$(CARGO) xtask manifests
 
@@ -43,7 +56,7 @@ fmt: ## Formats the sources.
 	@$(CARGO) fmt --all
 
 .PHONY: check
-check: ## Formatting, clippy, layers, generated files.
+check: xtask-program ## Formatting, clippy, layers, generated files.
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@$(CARGO) xtask layers
@@ -56,14 +69,15 @@ test-unit: prepare ## Tests that need no cluster. Some make network namespaces o
 	@$(CARGO) test --package e2e --locked --lib --bins
 
 .PHONY: test-e2e
-test-e2e: prepare images ## End-to-end tests on clusters of their own.
+test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
 	@$(CARGO) test --package e2e --locked --test cluster
+	@$(CARGO) test --package e2e --locked --test leftovers
 
 .PHONY: test
 test: check test-unit test-e2e ## Everything that has to pass before a change lands.
 
 .PHONY: soak
-soak: ## The long tests: random cases by the ten thousand, the end-to-end suite three times over.
+soak: kubernetes images ## The long tests: random cases by the ten thousand, the end-to-end suite three times over.
 	@PROPTEST_CASES=20000 $(CARGO) test --release --locked --package net --package ipam --package l2 --package config --package controller
 	@for round in 1 2 3; do $(CARGO) test --package e2e --locked --test cluster; done

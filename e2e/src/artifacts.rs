@@ -16,6 +16,8 @@ use crate::{preflight, progress::Progress};
 /// Kubernetes' version, as the binary reports it: major, minor, patch. The module
 /// e2e/kube requires the same.
 const VERSION: (&str, &str, &str) = ("1", "36", "3");
+/// The least version of Go that builds it, as the module says.
+const GO: (u32, u32) = (1, 26);
 /// The sources that decide what the binary is.
 const SOURCES: [&str; 3] = ["go.mod", "go.sum", "main.go"];
 
@@ -84,25 +86,31 @@ pub(crate) fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Builds and caches everything that a cluster needs and that is not there yet.
+/// Builds and caches Kubernetes where it is not there yet.
 pub fn build(progress: &Progress) -> Result<()> {
     let kube = kube(progress)?;
     progress.step(&format!("Kubernetes is {}", kube.display()));
-    let mut command = Command::new(tool("cargo")?);
-    // The variables of the cargo that runs us are about us, not about xtask.
-    command.args(["xtask", "images"]).current_dir(workspace()).env_remove("CARGO_MANIFEST_DIR");
-    let status = progress.during("building the images", || command.status()).context("starting cargo")?;
-    if !status.success() {
-        bail!("`cargo xtask images` failed ({status})");
-    }
     Ok(())
+}
+
+/// The folder of the Kubernetes binary while that is still to be built.
+pub(crate) fn kube_to_build() -> Result<Option<PathBuf>> {
+    let folder = kube_folder()?;
+    Ok((!folder.join("kube").is_file()).then_some(folder))
+}
+
+fn kube_sources() -> PathBuf {
+    workspace().join("e2e/kube")
+}
+
+fn kube_folder() -> Result<PathBuf> {
+    Ok(cache()?.join("kube").join(fingerprint(&kube_sources())?))
 }
 
 /// The Kubernetes binary of e2e/kube: from the cache, or built into it. Takes some
 /// ten minutes the first time. Two processes that want it at once build it once.
 pub(crate) fn kube(progress: &Progress) -> Result<PathBuf> {
-    let sources = workspace().join("e2e/kube");
-    let folder = cache()?.join("kube").join(fingerprint(&sources)?);
+    let (sources, folder) = (kube_sources(), kube_folder()?);
     let binary = folder.join("kube");
     if binary.is_file() {
         return Ok(binary);
@@ -122,7 +130,7 @@ pub(crate) fn kube(progress: &Progress) -> Result<PathBuf> {
     let flags = format!(
         "-s -w -X {package}.gitVersion=v{major}.{minor}.{patch} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
     );
-    let mut command = Command::new(tool("go")?);
+    let mut command = Command::new(go()?);
     command
         .args(["build", "-mod=readonly", "-trimpath", "-ldflags", &flags, "-o"])
         .arg(&unfinished)
@@ -154,19 +162,52 @@ fn fingerprint(sources: &Path) -> Result<String> {
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A compiler, also where `sudo` has shortened the PATH.
-fn tool(name: &str) -> Result<PathBuf> {
+/// The go that can build Kubernetes: the first that is new enough.
+pub(crate) fn go() -> Result<PathBuf> {
+    let cure = format!(
+        "install Go {}.{} or later (https://go.dev/dl) in /usr/local/go or on the PATH; under sudo keep the PATH (`sudo env \"PATH=$PATH\" ...`)",
+        GO.0, GO.1
+    );
+    let mut found = None;
+    for path in places("go") {
+        // The version of this very program, whatever a go.mod nearby asks for.
+        let output = Command::new(&path).arg("version").env("GOTOOLCHAIN", "local").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        match text {
+            Ok(text) if go_version(&text).is_some_and(|version| version >= GO) => return Ok(path),
+            Ok(text) => {
+                found.get_or_insert(format!("{} says {text:?}", path.display()));
+            }
+            Err(error) => {
+                found.get_or_insert(format!("{} does not start: {error}", path.display()));
+            }
+        }
+    }
+    match found {
+        Some(found) => bail!("Go is too old to build Kubernetes, {found}: {cure}"),
+        None => bail!("go, which builds Kubernetes, is not there: {cure}"),
+    }
+}
+
+/// Major and minor version in what `go version` prints: `go version go1.26.8 linux/amd64`.
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let version = text.strip_prefix("go version go")?.split([' ', '-']).next()?;
+    let (major, rest) = version.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Where a compiler of that name is: on the PATH first, then where it is usually installed.
+fn places(name: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let homes = [env::var_os("HOME"), env::var("SUDO_USER").ok().map(|user| format!("/home/{user}").into())];
     let homes = homes.into_iter().flatten().flat_map(|home| {
         let home = PathBuf::from(home);
         [home.join(".cargo/bin"), home.join("go/bin"), home.join(".local/go/bin")]
     });
-    let places =
+    let folders =
         env::split_paths(&path).chain(["/usr/local/go/bin".into(), "/usr/lib/go/bin".into()]).chain(homes);
-    places.map(|place| place.join(name)).find(|path| path.is_file()).with_context(|| {
-        format!("{name} is not on the PATH: install it, or under sudo keep the PATH (`sudo env \"PATH=$PATH\" ...`)")
-    })
+    folders.map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
 }
 
 #[cfg(test)]
@@ -194,6 +235,22 @@ mod tests {
         let (major, minor, patch) = VERSION;
         let module = fs::read_to_string(workspace().join("e2e/kube/go.mod")).expect("the module is there");
         assert!(module.contains(&format!("k8s.io/kubernetes v{major}.{minor}.{patch}")));
+        assert!(module.contains(&format!("\ngo {}.{}.", GO.0, GO.1)), "{module}");
+    }
+
+    #[test]
+    fn versions_of_go_are_compared_as_numbers() {
+        for (text, version) in [
+            ("go version go1.26.8 linux/amd64", Some((1, 26))),
+            ("go version go1.27rc1 linux/amd64", Some((1, 27))),
+            ("go version go1.9 linux/amd64", Some((1, 9))),
+            ("go version go1.26-custom linux/arm64", Some((1, 26))),
+            ("go version devel +abc", None),
+            ("", None),
+        ] {
+            assert_eq!(go_version(text), version, "{text}");
+        }
+        assert!((1, 9) < GO);
     }
 
     #[test]

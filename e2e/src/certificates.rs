@@ -1,6 +1,6 @@
 //! The certificates and keys of one control plane, made anew for every cluster.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::{Context, Result};
 use rcgen::{
@@ -8,7 +8,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use crate::plan::{API_SERVICE, Host};
+use crate::{
+    instance::write_private,
+    plan::{API_SERVICE, Host},
+};
 
 /// Writes into `folder`:
 /// - `ca.crt`, `ca.key`: signs the API server's certificate and client certificates;
@@ -18,11 +21,13 @@ use crate::plan::{API_SERVICE, Host};
 ///   server shows itself to aggregated API servers;
 /// - `service-accounts.key`, `service-accounts.pub`: sign and prove the tokens of Pods.
 pub(crate) fn write(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let put = |name: &str, text: String| {
-        let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
-    };
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("creating {}", folder.display()))?;
+    let put = |name: &str, text: String| write_private(&folder.join(name), &text);
 
     let ca = authority("kubernetes-ca")?;
     put("ca.crt", ca.pem())?;

@@ -122,14 +122,19 @@ impl Cluster {
     /// Ends a cluster by name and removes every trace of it; also what a dead one left.
     pub fn down_by_name(instance: &str) -> Result<()> {
         let instance = Instance::new(instance)?;
-        if instance.is_alive()? {
+        let mut told = false;
+        wait_for("the end of the cluster", Duration::from_secs(60), || {
+            if !instance.is_alive()? {
+                return Ok(());
+            }
+            // Without a record there is a keeper that has just begun, or someone who removes the rest.
             let keeper = i32::try_from(instance.record()?.keeper).context("a process id")?;
-            kill(Pid::from_raw(keeper), Signal::SIGTERM).context("ending the keeper")?;
-            wait_for("the end of the cluster", Duration::from_secs(60), || {
-                ensure!(!instance.is_alive()?, "its keeper still runs");
-                Ok(())
-            })?;
-        }
+            if !told {
+                kill(Pid::from_raw(keeper), Signal::SIGTERM).context("ending the keeper")?;
+                told = true;
+            }
+            bail!("its keeper still runs")
+        })?;
         Instance::sweep()?;
         Ok(())
     }
@@ -212,19 +217,28 @@ impl Cluster {
         command
     }
 
+    /// As [`Self::kubectl_command`], but an API server that does not answer fails it.
+    fn bounded_kubectl<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut words: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+        if !may_take_long(&words) {
+            words.insert(0, "--request-timeout=30s".as_ref());
+        }
+        self.kubectl_command(&words)
+    }
+
     /// Runs `kubectl` and returns its standard output; its standard error when it fails.
     pub fn kubectl<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<String> {
-        process::run(&mut self.kubectl_command(arguments))
+        process::run(&mut self.bounded_kubectl(arguments))
     }
 
     /// Runs `kubectl` with text on its standard input, as in `kubectl apply -f -`.
     pub fn kubectl_with_stdin<S: AsRef<OsStr>>(&self, arguments: &[S], stdin: &str) -> Result<String> {
-        process::run_with_stdin(&mut self.kubectl_command(arguments), stdin.as_bytes())
+        process::run_with_stdin(&mut self.bounded_kubectl(arguments), stdin.as_bytes())
     }
 
     /// Runs `kubectl ... -o json` and parses the answer.
     pub fn kubectl_json<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value> {
-        let mut command = self.kubectl_command(arguments);
+        let mut command = self.bounded_kubectl(arguments);
         let text = process::run(command.args(["-o", "json"]))?;
         serde_json::from_str(&text).context("kubectl did not answer with JSON")
     }
@@ -410,6 +424,22 @@ fn start_keeper(spec: &Spec) -> Result<(Child, ChildStdin)> {
     }
 }
 
+/// Whether a kubectl command waits for what happens in the cluster, or has a limit already.
+fn may_take_long(arguments: &[&OsStr]) -> bool {
+    let verb = arguments.first().is_some_and(|verb| {
+        ["wait", "rollout", "delete", "exec", "attach", "port-forward", "drain"]
+            .iter()
+            .any(|long| verb == long)
+    });
+    // For `logs` -f means --follow, elsewhere it names a file.
+    let logs = arguments.first().is_some_and(|verb| *verb == "logs");
+    let option = |word: &&OsStr| {
+        let word = word.to_string_lossy();
+        matches!(&*word, "-w" | "--watch") || (logs && word == "-f") || word.starts_with("--request-timeout")
+    };
+    verb || arguments.iter().any(option)
+}
+
 /// Names of the nodes of a `kubectl get nodes -o json` that are Ready.
 fn ready_nodes(nodes: &Value) -> Vec<String> {
     let items = nodes["items"].as_array().into_iter().flatten();
@@ -430,6 +460,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_commands_that_wait_for_the_cluster_have_no_limit() {
+        for (line, long) in [
+            ("get pods -A -o json", false),
+            ("apply -f file.yaml", false),
+            ("create -f file.yaml", false),
+            ("logs -n a pod", false),
+            ("logs -f pod", true),
+            ("get pods -w", true),
+            ("wait --for=condition=Ready node/node1", true),
+            ("rollout status deployment web", true),
+            ("delete service web", true),
+            ("get nodes --request-timeout=10s", true),
+        ] {
+            let words: Vec<&OsStr> = line.split(' ').map(OsStr::new).collect();
+            assert_eq!(may_take_long(&words), long, "{line}");
+        }
+    }
 
     #[test]
     fn only_nodes_whose_ready_condition_is_true_count() {

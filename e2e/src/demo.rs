@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::install::MANIFEST;
 use crate::plan::{Host, Lan};
-use crate::{Cluster, Options, wait_for};
+use crate::{Cluster, Options, images, test_images, wait_for};
 
 /// How long a step may take that lets the cluster settle.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,22 +23,36 @@ const SERVICE: &str = "hostname-svc-lb";
 ///
 /// A cluster of the name that runs already is used again.
 pub fn run(instance: &str) -> Result<()> {
-    let cluster = match Cluster::attach(instance) {
-        Ok(cluster) => cluster,
-        Err(_) => start(instance)?,
+    let (cluster, prepared) = match Cluster::attach(instance) {
+        Ok(cluster) => {
+            let prepared = refresh(&cluster);
+            (cluster, prepared)
+        }
+        Err(_) => (start(instance)?, Ok(())),
     };
-    let result = Demo { cluster: &cluster }.play();
+    let result = prepared.and_then(|()| Demo { cluster: &cluster }.play());
     let usage = usage(&cluster, instance)?;
     // Whatever happened, the cluster stays for a look, and the reader learns how to look.
     cluster.detach()?;
-    result?;
-    println!("{usage}");
-    Ok(())
+    println!("\n{usage}");
+    result
 }
 
 fn start(instance: &str) -> Result<Cluster> {
     heading("A Kubernetes cluster of three nodes, a client and a router on one LAN");
     Cluster::up(&Options::new(instance))
+}
+
+/// Gives a cluster that runs already its cables back, which an interrupted demonstration may have pulled,
+/// and the images as they are now.
+fn refresh(cluster: &Cluster) -> Result<()> {
+    heading("The cluster runs already: its hosts are made whole, and it gets the present images");
+    cluster.heal()?;
+    for archive in test_images() {
+        cluster.load_image(&archive)?;
+    }
+    println!("{}", cluster.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s"])?);
+    Ok(())
 }
 
 struct Demo<'a> {
@@ -52,6 +66,10 @@ impl Demo<'_> {
         heading("The operator");
         show(&format!("kubectl apply --server-side -f {MANIFEST}"));
         print!("{}", indented(&self.cluster.install()?));
+        for workload in images::outdated(self.cluster)? {
+            self.kubectl(&format!("rollout restart {workload}"))?;
+            self.kubectl(&format!("rollout status {workload} --timeout=120s"))?;
+        }
         self.kubectl(
             "rollout status deployment metallb-operator-controller-manager -n metallb-system --timeout=120s",
         )?;

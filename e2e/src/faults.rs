@@ -112,6 +112,19 @@ impl Cluster {
         })
     }
 
+    /// Undoes what this module can do to hosts: every host runs, has its cables and loses no packet.
+    pub fn heal(&self) -> Result<()> {
+        for Host { name, .. } in self.hosts() {
+            self.resume(&name)?;
+            if self.host_pid(&name).is_err() {
+                self.boot(&name)?;
+            }
+            self.restore(&name)?;
+            self.set_loss(&name, 0.0)?;
+        }
+        Ok(())
+    }
+
     /// A command in the namespaces around the hosts, where the switches are.
     fn outside(&self) -> Command {
         let mut command = Command::new("nsenter");

@@ -53,18 +53,46 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
+
+    /// The files that users were promised, and their SHA-256.
+    const PROMISED: [(&str, &str); 15] = [
+        ("metallb-cpu-limits.yaml", "74c1a45de794f6baaa5b1b52dc7e56e39698a9a76aeb02e9421635c4b6d7caba"),
+        ("metallb-nodes.yaml", "89172d08ce8f86c764d7488ff3c594751b6318424b952fe453e10f4eea5cec65"),
+        ("metallb-pod-config.yaml", "b080d17199e3d1065d1440c76fe8fc032cf82209ed26b14ee04ce70191cd725a"),
+        ("metallb-runtime.yaml", "9ac175114ab0e3d657ce344941348a63787fb798f24131f71c7ac6a797ed438b"),
+        ("metallb.yaml", "f6f52c051a326998271dc379d6b4a5a8bbe14b49adf444273e66412e5b4d23c1"),
+        ("olm-install.yaml", "b7c2f405ceeb9ad8f917ad75693b97eb05a248048d3b2a9bdc88eba3f7878def"),
+        ("pool-doc-example.yaml", "11d94d5ff53c613ab946a0ebe0027578b683d8739feee85dbd176bf42384fbbd"),
+        ("service-any.yaml", "ce757c00b5b7e9884a039e8488b33ac6b8024d2a7634b73606e647d0e289f652"),
+        ("service-dns.yaml", "a8ba5fa0a0f41448894b802a5ffe718bb41804d46e2ae8c44a821f59bdf7693e"),
+        ("service-invalid-request.yaml", "1746cd91107b293a6899ee162b7905c82e426f6cff0ab332a8d9eed8660db0af"),
+        ("service-shared.yaml", "b5a2db59fcfc4c067ab1a7ace6e4a3f151cb95accad16ce6edffb0af86f1cf3e"),
+        ("service-specific-ip.yaml", "5d96eb9124ef993bf20af38514ffd7fd7ee9ca6259b3cbd6b08b91833465b29f"),
+        ("service-specific-pool.yaml", "8408db6ec1c3e82f4d3484ceed1bd4c64fb1b2531093b667c989cfd54b1e87b0"),
+        ("service-unknown-pool.yaml", "8db109ce7adcabb9c400dacea434b04bf8f83d1d05ea80a4a67d42a38e71d19c"),
+        ("tutorial.yaml", "408dca87275a3d67b9e1a68aabd537f946b3a7915027537423ac0716c4199569"),
+    ];
 
     #[test]
     fn the_missions_files_are_as_users_were_promised_them() {
         let ours = workspace().join("e2e/mission");
         let promised = workspace().join("../shared/mission");
+        let mut names = Vec::new();
         for entry in fs::read_dir(&ours).expect("the mission's files") {
-            let name = entry.expect("an entry").file_name();
-            let text = fs::read_to_string(ours.join(&name)).expect("a text");
-            // Where the promises are not at hand there is nothing to compare with.
-            if let Ok(original) = fs::read_to_string(promised.join(&name)) {
-                assert_eq!(text, original, "{} was changed", name.to_string_lossy());
+            names.push(entry.expect("an entry").file_name().into_string().expect("a name"));
+        }
+        names.sort();
+        assert_eq!(names, PROMISED.map(|(name, _)| name));
+        for (name, sum) in PROMISED {
+            let text = fs::read_to_string(ours.join(name)).expect("a text");
+            let found: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, sum, "{name} was changed");
+            // Where the promises themselves are at hand the sums have to be theirs.
+            if let Ok(original) = fs::read_to_string(promised.join(name)) {
+                assert_eq!(text, original, "{name} was changed");
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Where a named cluster keeps its files, whether it lives, and how what it left is removed.
 //!
 //! `/run/metallb-rs/NAME` holds sockets, the kubeconfig and the record; `/var/lib/metallb-rs/NAME`
-//! (or below `METALLB_RS_DATA`) holds images, etcd and logs. The keeper of a living instance holds a
-//! lock on `lock` in the first: whoever gets that lock may remove everything.
+//! (or `metallb-rs/NAME` below `METALLB_RS_DATA`) holds images, etcd and logs. The keeper of a living
+//! instance holds a lock on `lock` in the first: whoever gets that lock may remove everything. A data
+//! folder is a cluster's, and may be removed, only where the keeper's marker is in it.
 
 use std::{
     env,
+    ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, symlink},
     path::{self, Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -16,10 +18,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Cgroups;
+use crate::{cgroup::Cgroups, inner::supervisor};
 
 const STATE: &str = "/run/metallb-rs";
 const DATA: &str = "/var/lib/metallb-rs";
+/// The file by which a data folder is known to be a cluster's.
+const MARKER: &str = ".metallb-rs-cluster";
 const CGROUP_PREFIX: &str = "metallb-rs-";
 
 /// The files of one named cluster, existing or not.
@@ -102,8 +106,11 @@ impl Instance {
         self.data.join("kubectl-cache")
     }
 
-    /// Lets others find the data wherever they lie.
-    pub(crate) fn remember_data(&self) -> Result<()> {
+    /// Makes the data folder, for root only, and lets others find it wherever it lies.
+    ///
+    /// Fails when the folder is there and holds something that no cluster left.
+    pub(crate) fn claim_data(&self) -> Result<()> {
+        claim(&self.data)?;
         symlink(&self.data, self.state.join("data")).context("linking the data folder")
     }
 
@@ -204,17 +211,20 @@ impl Instance {
         }
     }
 
-    /// Removes every trace of an instance whose processes have ended; `lock` says that
-    /// nobody else does the same.
+    /// Ends what still runs of an instance without a keeper and removes every trace of it; `lock`
+    /// says that nobody else does the same.
     pub(crate) fn remove(&self, lock: Lock) -> Result<()> {
+        // Without a record nobody takes this lock for that of a living instance.
+        if let Err(error) = fs::remove_file(self.state.join("instance.json"))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error).context("removing the record");
+        }
+        supervisor::end(&self.name);
         Cgroups::detect()?.remove(&self.cgroup())?;
+        remove_claimed(&self.data)?;
+        remove_folder(&self.state)?;
         for folder in [&self.data, &self.state] {
-            match fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", folder.display()));
-                }
-                _ => {}
-            }
             if let Some(parent) = folder.parent() {
                 // Stays while another instance has something in it.
                 fs::remove_dir(parent).ok();
@@ -226,12 +236,9 @@ impl Instance {
 
     /// All instances with any trace, dead or alive, by name.
     pub fn all() -> Result<Vec<Self>> {
-        let mut names: Vec<String> = [Path::new(STATE), &data_root()]
-            .into_iter()
-            .filter_map(|folder| fs::read_dir(folder).ok())
-            .flat_map(Iterator::flatten)
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
+        let mut names = entries(Path::new(STATE));
+        let data = data_root();
+        names.extend(entries(&data).into_iter().filter(|name| is_claimed(&data.join(name))));
         let groups = Cgroups::detect()?.roots(CGROUP_PREFIX);
         names.extend(groups.iter().filter_map(|name| name.strip_prefix(CGROUP_PREFIX)).map(str::to_owned));
         names.sort();
@@ -255,9 +262,79 @@ impl Instance {
 
 /// The folder of all instances' data.
 fn data_root() -> PathBuf {
-    let wanted = env::var_os("METALLB_RS_DATA").map_or_else(|| PathBuf::from(DATA), PathBuf::from);
+    data_root_in(env::var_os("METALLB_RS_DATA"))
+}
+
+/// What a person names may be shared with others: ours is a folder in it.
+fn data_root_in(wanted: Option<OsString>) -> PathBuf {
     // The processes of a cluster run in /. An empty variable has no absolute form.
-    path::absolute(&wanted).unwrap_or_else(|_| PathBuf::from(DATA))
+    wanted
+        .and_then(|wanted| path::absolute(wanted).ok())
+        .map_or_else(|| PathBuf::from(DATA), |folder| folder.join("metallb-rs"))
+}
+
+/// Names of what is in a folder; none where it cannot be read.
+fn entries(folder: &Path) -> Vec<String> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn is_claimed(folder: &Path) -> bool {
+    // A link would lead the removal elsewhere.
+    fs::symlink_metadata(folder).is_ok_and(|kind| kind.is_dir()) && folder.join(MARKER).is_file()
+}
+
+fn claim(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder).context("creating the data folder")?;
+    if !is_claimed(folder) && fs::read_dir(folder).context("reading the data folder")?.next().is_some() {
+        bail!(
+            "{} holds what no cluster left: move it away, or set METALLB_RS_DATA to another folder",
+            folder.display()
+        );
+    }
+    write_private(&folder.join(MARKER), "The cluster that wrote this removes the folder when it ends.\n")
+}
+
+/// Removes a data folder if the marker is in it. The marker goes last, so that whoever is
+/// interrupted leaves a folder that is known.
+fn remove_claimed(folder: &Path) -> Result<()> {
+    if !is_claimed(folder) {
+        return Ok(());
+    }
+    let context = || format!("removing {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(context)?.flatten() {
+        if entry.file_name() == MARKER {
+            continue;
+        }
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+            .with_context(|| format!("removing {}", path.display()))?;
+    }
+    remove_folder(folder)
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file that only root can read, from its first byte on.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
@@ -277,6 +354,53 @@ mod tests {
     fn socket_paths_fit_into_the_kernels_limit() {
         let instance = Instance::new("abcdefghijklmnopqrst").expect("20 characters are fine");
         assert!(instance.socket("control-plane").as_os_str().len() < 108);
+    }
+
+    #[test]
+    fn a_shared_folder_keeps_everything_that_is_not_a_clusters() {
+        let shared = env::temp_dir().join(format!("e2e-shared-{}", std::process::id()));
+        let root = data_root_in(Some(shared.clone().into()));
+        assert_eq!(root, shared.join("metallb-rs"));
+        for (path, text) in [("alice/thesis", "years of work"), ("metallb-rs/bob/notes", "his"), ("todo", "")]
+        {
+            let path = shared.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            fs::write(path, text).expect("writable");
+        }
+        claim(&root.join("dev")).expect("a new folder");
+        fs::write(root.join("dev/log"), "").expect("writable");
+        claim(&root.join("dev")).expect("one that a killed cluster left");
+        std::os::unix::fs::symlink(shared.join("alice"), root.join("link")).expect("writable");
+
+        let refused = claim(&root.join("bob")).expect_err("it is bob's").to_string();
+        assert!(refused.contains("move it away"), "{refused}");
+        for name in
+            ["alice", "metallb-rs/bob", "metallb-rs/link", "metallb-rs/dev", "metallb-rs/gone", "todo"]
+        {
+            remove_claimed(&shared.join(name)).expect(name);
+        }
+        assert!(!root.join("dev").exists());
+        assert_eq!(fs::read_to_string(shared.join("alice/thesis")).expect("kept"), "years of work");
+        assert_eq!(fs::read_to_string(root.join("bob/notes")).expect("kept"), "his");
+        assert!(shared.join("todo").exists() && root.join("link").is_symlink());
+        fs::remove_dir_all(&shared).expect("ours");
+    }
+
+    #[test]
+    fn without_the_variable_data_are_in_var_lib() {
+        assert_eq!(data_root_in(None), Path::new(DATA));
+        assert_eq!(data_root_in(Some("".into())), Path::new(DATA));
+    }
+
+    #[test]
+    fn private_files_and_folders_are_for_their_owner_only() {
+        let folder = env::temp_dir().join(format!("e2e-private-{}", std::process::id()));
+        claim(&folder).expect("a new folder");
+        let file = folder.join("token");
+        write_private(&file, "secret").expect("writable");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600));
+        remove_claimed(&folder).expect("ours");
     }
 
     #[test]

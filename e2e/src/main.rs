@@ -125,7 +125,7 @@ enum Verb {
         /// stop or start.
         state: Power,
     },
-    /// Build and cache what a cluster is made of: Kubernetes and the images.
+    /// Build and cache Kubernetes.
     Build,
     /// Show the load balancer at work on the cluster, which is started first, and leave it up.
     Demo,

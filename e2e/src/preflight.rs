@@ -15,7 +15,7 @@ use nix::{
     unistd::Uid,
 };
 
-use crate::{instance::Instance, packages, process};
+use crate::{artifacts, instance::Instance, packages, process};
 
 /// Each kubelet, containerd and shim takes some; the kernel's default is 128.
 const INOTIFY_INSTANCES: u64 = 1024;
@@ -58,6 +58,17 @@ pub fn check() -> Result<Machine> {
     let data = existing(Instance::new("any")?.data());
     if let Err(error) = space(&data, CLUSTER_MEGABYTES) {
         missing.push(format!("{error:#}, or set METALLB_RS_DATA to another folder"));
+    }
+    // Kubernetes is built once; then neither is needed again.
+    if let Some(folder) = artifacts::kube_to_build()? {
+        if let Err(error) = artifacts::go() {
+            missing.push(format!("{error:#}"));
+        }
+        if let Err(error) = space(&folder, BUILD_MEGABYTES) {
+            missing.push(format!(
+                "building Kubernetes takes disk space: {error:#}, or set XDG_CACHE_HOME, GOCACHE and GOMODCACHE to other folders"
+            ));
+        }
     }
     load_modules();
     if !missing.is_empty() {

@@ -1,6 +1,8 @@
 //! Waiting for a fact, with an error that says what was there instead.
 
 use std::{
+    process,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -29,6 +31,24 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Resu
         thread::sleep(pause.min(timeout.saturating_sub(started.elapsed())));
         pause = (pause * 2).min(Duration::from_millis(250));
     }
+}
+
+/// Ends this process with a failure when it still runs after `budget`, so that what hangs is a failure and not
+/// a wait for ever. Before that `last` is called, to tell or keep what it was like; it may take a minute.
+pub fn end_after(budget: Duration, last: impl FnOnce() + Send + 'static) {
+    thread::spawn(move || {
+        thread::sleep(budget);
+        eprintln!("this took longer than {budget:?}, which it may not");
+        let (done, wait) = mpsc::channel();
+        thread::spawn(move || {
+            last();
+            // Whoever waited may have lost patience.
+            done.send(()).ok();
+        });
+        wait.recv_timeout(Duration::from_secs(60)).ok();
+        // Clusters of this process end with it.
+        process::exit(1);
+    });
 }
 
 #[cfg(test)]

@@ -47,6 +47,11 @@ pub(crate) struct Options {
 
 /// Builds the programs and writes `build/images/NAME.tar` for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let machine = std::env::consts::ARCH;
+    ensure!(
+        machine == "x86_64",
+        "images are built for x86_64 by a machine of that kind and this is {machine}: run this on an x86_64 machine"
+    );
     let binaries = build()?;
     let folder = workspace::root().join("build/images");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

@@ -5,13 +5,18 @@
 //! pod=web-6f7c9-x2x4k node=node2 client=192.0.2.250:41234 via=tcp
 //! ```
 //!
+//! Where the request has an `X-Forwarded-For`, the line ends with `forwarded-for=` and its value.
+//!
+//! With `UPSTREAM=HOST:PORT` it is a reverse proxy, such as an ingress: it hands HTTP requests on to there with
+//! the client's address in `X-Forwarded-For`, and the answers back.
+//!
 //! `POD_NAME` and `NODE_NAME` are what the line says (the host's name where unset),
 //! `TCP_PORTS` and `UDP_PORTS` where it listens, in both families.
 
 use std::{
     env, fs,
-    io::{self, BufReader, Write as _},
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{self, BufReader, Read as _, Write as _},
+    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     sync::Arc,
     thread,
@@ -100,42 +105,82 @@ fn ports(variable: &str, default: &str) -> io::Result<Vec<u16>> {
         .collect()
 }
 
+/// What the head of a request says of interest.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Request {
+    /// Method, path and version.
+    line: String,
+    /// Whether the client ends the connection after the answer.
+    close: bool,
+    forwarded_for: Option<String>,
+}
+
 /// Answers requests on one connection until the client has enough.
 fn serve(stream: &TcpStream, identity: &Identity) -> io::Result<()> {
     let client = stream.peer_addr()?;
     let mut reader = BufReader::new(stream);
-    while let Some(keep) = read_request(&mut reader)? {
-        let body = identity.line(client, "tcp");
-        let connection = if keep { "keep-alive" } else { "close" };
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
-            body.len()
-        );
-        (&*stream).write_all((head + &body).as_bytes())?;
-        if !keep {
+    while let Some(request) = read_request(&mut reader)? {
+        if let Ok(upstream) = env::var("UPSTREAM") {
+            return forward(stream, &request, client, &upstream);
+        }
+        let mut body = identity.line(client, "tcp");
+        if let Some(forwarded_for) = request.forwarded_for {
+            body = format!("{} forwarded-for={forwarded_for}\n", body.trim_end());
+        }
+        answer(stream, "200 OK", &body, request.close)?;
+        if request.close {
             break;
         }
     }
     Ok(())
 }
 
-/// Reads a request's head. `None` at the end of the stream, else whether the connection stays.
-fn read_request(reader: &mut impl io::BufRead) -> io::Result<Option<bool>> {
-    let mut keep = true;
-    let mut lines = 0;
+fn answer(mut stream: &TcpStream, status: &str, body: &str, close: bool) -> io::Result<()> {
+    let connection = if close { "close" } else { "keep-alive" };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes())
+}
+
+/// Hands one request without a body on, and all of the answer back.
+fn forward(mut stream: &TcpStream, request: &Request, client: SocketAddr, upstream: &str) -> io::Result<()> {
+    let mut behind = match TcpStream::connect(upstream) {
+        Ok(behind) => behind,
+        Err(error) => return answer(stream, "502 Bad Gateway", &format!("{upstream}: {error}\n"), true),
+    };
+    let (line, client) = (&request.line, client.ip().to_canonical());
+    let head =
+        format!("{line}\r\nHost: {upstream}\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n");
+    behind.write_all(head.as_bytes())?;
+    let mut back = Vec::new();
+    behind.read_to_end(&mut back)?;
+    stream.write_all(&back)?;
+    stream.shutdown(Shutdown::Write)
+}
+
+/// Reads a request's head. `None` at the end of the stream.
+fn read_request(reader: &mut impl io::BufRead) -> io::Result<Option<Request>> {
+    let mut request = Request::default();
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        let line = line.trim_end().to_ascii_lowercase();
-        if line.is_empty() && lines > 0 {
-            return Ok(Some(keep));
+        let line = line.trim_end();
+        if request.line.is_empty() {
+            request.close = line.to_ascii_lowercase().ends_with("http/1.0");
+            line.clone_into(&mut request.line);
+        } else if line.is_empty() {
+            return Ok(Some(request));
+        } else if let Some((name, value)) = line.split_once(':') {
+            match name.to_ascii_lowercase().as_str() {
+                "connection" => request.close |= value.trim().eq_ignore_ascii_case("close"),
+                "x-forwarded-for" => request.forwarded_for = Some(value.trim().to_owned()),
+                _ => {}
+            }
         }
-        if (lines == 0 && line.ends_with("http/1.0")) || line == "connection: close" {
-            keep = false;
-        }
-        lines += 1;
     }
 }
 
@@ -146,15 +191,41 @@ mod tests {
     #[test]
     fn connections_stay_open_until_the_client_says_otherwise() {
         let cases = [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Some(true)),
-            ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", Some(false)),
-            ("GET / HTTP/1.0\r\n\r\n", Some(false)),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Some(false)),
+            ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", Some(true)),
+            ("GET / HTTP/1.0\r\n\r\n", Some(true)),
             ("GET / HTTP/1.1\r\nHost", None),
             ("", None),
         ];
         for (request, expected) in cases {
-            assert_eq!(read_request(&mut request.as_bytes()).expect("memory reads"), expected, "{request:?}");
+            let found = read_request(&mut request.as_bytes()).expect("memory reads");
+            assert_eq!(found.map(|request| request.close), expected, "{request:?}");
         }
+    }
+
+    #[test]
+    fn a_proxy_hands_the_clients_address_on() {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (front, back) = (listen(), listen());
+        let upstream = back.local_addr().expect("bound").to_string();
+        let address = front.local_addr().expect("bound");
+        thread::spawn(move || {
+            let (stream, _) = back.accept().expect("the proxy");
+            let identity = Identity { pod: "p".to_owned(), node: "n".to_owned() };
+            serve(&stream, &identity).expect("served");
+        });
+        thread::spawn(move || {
+            let (stream, _) = front.accept().expect("the client");
+            let request = Request { line: "GET / HTTP/1.1".to_owned(), ..Request::default() };
+            let client = "[::ffff:192.0.2.250]:4000".parse().expect("an address");
+            forward(&stream, &request, client, &upstream).expect("forwarded");
+        });
+        let mut answer = String::new();
+        TcpStream::connect(address).expect("listening").read_to_string(&mut answer).expect("answered");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("forwarded-for=192.0.2.250\n"),
+            "{answer}"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Configuration and programs of the control plane's host.
 
-use std::path::Path;
+use std::{fs::File, io::Read as _, path::Path};
+
+use anyhow::{Context as _, Result};
 
 use crate::{
     inner::{
@@ -11,13 +13,26 @@ use crate::{
     plan::{API_PORT, Host, POD_CIDRS, SERVICE_CIDRS},
 };
 
+/// The administrator.
+pub(crate) const ADMIN: &str = "admin";
 const ETCD: &str = "127.0.0.1:2379";
 
-/// Who may call the API server, and as whom: user, group. The token of each is its
-/// user name; nothing outside the namespaces can reach the API server.
-pub(crate) fn identities(spec: &Spec) -> Vec<(String, &'static str)> {
+/// Who may call the API server, and by which secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The user that the API server sees.
+    pub(crate) user: String,
+    /// Its group, or nothing.
+    pub(crate) group: &'static str,
+    /// Proves the identity. The API server's port is forwarded to the outer machine's loopback,
+    /// where every local user can knock, so nobody may guess this.
+    pub(crate) token: String,
+}
+
+/// All identities of a cluster, each with a token of its own from `secret`.
+pub(crate) fn identities(spec: &Spec, mut secret: impl FnMut() -> Result<String>) -> Result<Vec<Identity>> {
     let fixed = [
-        ("admin", "system:masters"),
+        (ADMIN, "system:masters"),
         ("system:kube-controller-manager", ""),
         ("system:kube-scheduler", ""),
         ("system:kube-proxy", ""),
@@ -27,16 +42,26 @@ pub(crate) fn identities(spec: &Spec) -> Vec<(String, &'static str)> {
         .into_iter()
         .map(|(user, group)| (user.to_owned(), group))
         .chain(nodes.map(|node| (format!("system:node:{}", node.name), "system:nodes")))
+        .map(|(user, group)| Ok(Identity { user, group, token: secret()? }))
         .collect()
 }
 
+/// 32 bytes that nobody can guess, in hexadecimal digits.
+pub(crate) fn random_secret() -> Result<String> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("reading a secret from /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The API server's token file: token, user, uid, groups.
-pub(crate) fn tokens(spec: &Spec) -> String {
-    identities(spec)
+pub(crate) fn tokens(identities: &[Identity]) -> String {
+    identities
         .iter()
-        .map(|(user, group)| match *group {
-            "" => format!("{user},{user},{user}\n"),
-            group => format!("{user},{user},{user},{group}\n"),
+        .map(|Identity { user, group, token }| match *group {
+            "" => format!("{token},{user},{user}\n"),
+            group => format!("{token},{user},{user},{group}\n"),
         })
         .collect()
 }
@@ -240,13 +265,24 @@ mod tests {
 
     #[test]
     fn every_node_has_an_identity_that_the_node_authorizer_knows() {
-        let tokens = tokens(&spec());
-        assert!(
-            tokens.contains("system:node:node2,system:node:node2,system:node:node2,system:nodes\n"),
-            "{tokens}"
-        );
-        assert!(tokens.contains("system:kube-proxy,system:kube-proxy,system:kube-proxy\n"), "{tokens}");
+        let mut number = 0;
+        let numbered = || {
+            number += 1;
+            Ok(format!("secret{number}"))
+        };
+        let tokens = tokens(&identities(&spec(), numbered).expect("numbers do not fail"));
+        assert!(tokens.contains("secret6,system:node:node2,system:node:node2,system:nodes\n"), "{tokens}");
+        assert!(tokens.contains("secret4,system:kube-proxy,system:kube-proxy\n"), "{tokens}");
         assert_eq!(tokens.lines().count(), 6);
+    }
+
+    #[test]
+    fn no_two_identities_and_no_two_clusters_share_a_token() {
+        let both = [(); 2].map(|()| identities(&spec(), random_secret).expect("the kernel has secrets"));
+        let tokens: std::collections::HashSet<_> =
+            both.iter().flatten().map(|identity| identity.token.as_str()).collect();
+        assert_eq!(tokens.len(), 12);
+        assert!(tokens.iter().all(|token| token.len() == 64), "{tokens:?}");
     }
 
     #[test]

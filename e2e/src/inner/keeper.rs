@@ -1,4 +1,5 @@
-//! The process outside a cluster that outlives its owner long enough to clean up.
+//! The process outside a cluster that outlives its owner long enough to clean up. Should it be
+//! killed itself, its [reaper](super::reaper) does that.
 
 use std::{
     env,
@@ -21,8 +22,14 @@ use nix::{
 use crate::{
     certificates,
     cgroup::Cgroups,
-    inner::{control_plane, forward, node, signals, spec::Spec},
-    instance::{Instance, Lock, Record},
+    inner::{
+        control_plane::{self, Identity},
+        forward, node,
+        reaper::Reaper,
+        signals,
+        spec::Spec,
+    },
+    instance::{Instance, Lock, Record, write_private},
     plan::Host,
     process,
 };
@@ -64,8 +71,10 @@ pub(crate) fn run(spec: &Spec) -> Result<()> {
     Instance::sweep()?;
     let instance = spec.instance()?;
     let lock = take(&instance)?;
+    let reaper = Reaper::start(&instance)?;
     let result = start(spec, &instance, events).and_then(|started| watch(&instance, started, &incoming));
     instance.remove(lock)?;
+    reaper.dismiss()?;
     result
 }
 
@@ -81,12 +90,12 @@ fn listen_to_owner(events: Sender<Event>) {
 }
 
 fn take(instance: &Instance) -> Result<Lock> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(lock) = instance.lock()? {
             return Ok(lock);
         }
-        // Someone who sweeps or only looks holds the lock for a moment, without a record.
+        // Someone who sweeps, reaps or only looks holds the lock for a while, without a record.
         if instance.record().is_ok() || Instant::now() > deadline {
             let name = instance.name();
             bail!(
@@ -100,10 +109,8 @@ fn take(instance: &Instance) -> Result<Lock> {
 /// Writes all files, makes the control groups and starts the supervisor.
 fn start(spec: &Spec, instance: &Instance, events: Sender<Event>) -> Result<Started> {
     let logs = instance.logs();
+    instance.claim_data()?;
     fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
-    fs::set_permissions(instance.data(), fs::Permissions::from_mode(0o700))
-        .context("closing the data folder")?;
-    instance.remember_data()?;
     certificates::write(&instance.certificates())?;
     let loopback = TcpListener::bind("127.0.0.1:0").context("looking for a free loopback port")?;
     let port = loopback.local_addr().context("reading the loopback port")?.port();
@@ -150,19 +157,20 @@ fn write_files(spec: &Spec, instance: &Instance, port: u16) -> Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         }
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+        write_private(&path, text)
     };
     let ca = pki.join("ca.crt");
-    for (user, _) in control_plane::identities(spec) {
-        let text = control_plane::kubeconfig(&control_plane::server(), &ca, &user);
-        put(pki.join(control_plane::kubeconfig_name(&user)), &text)?;
+    let identities = control_plane::identities(spec, control_plane::random_secret)?;
+    for Identity { user, token, .. } in &identities {
+        let text = control_plane::kubeconfig(&control_plane::server(), &ca, token);
+        put(pki.join(control_plane::kubeconfig_name(user)), &text)?;
+        if user == control_plane::ADMIN {
+            let outside = format!("https://127.0.0.1:{port}");
+            put(instance.kubeconfig(), &control_plane::kubeconfig(&outside, &ca, token))?;
+        }
     }
-    put(
-        instance.kubeconfig(),
-        &control_plane::kubeconfig(&format!("https://127.0.0.1:{port}"), &ca, "admin"),
-    )?;
     let folder = instance.host_dir("control-plane");
-    put(folder.join("tokens.csv"), &control_plane::tokens(spec))?;
+    put(folder.join("tokens.csv"), &control_plane::tokens(&identities))?;
     put(folder.join("audit-policy.yaml"), control_plane::AUDIT_POLICY)?;
 
     // kubectl and kube-proxy are the same binary; the first argument says which.

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::{
     sys::{
-        signal::Signal,
+        signal::{Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -94,6 +94,20 @@ pub(crate) fn run(spec: &Spec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// SIGKILL to the supervisor of that instance as seen from outside, and so to all in its namespaces. Usually
+/// there is none: it ends with its keeper.
+pub(crate) fn end(instance: &str) {
+    for pid in process::all() {
+        let arguments = process::arguments(pid);
+        let role = arguments.get(1).is_some_and(|role| role == "__supervisor");
+        let ours = || Spec::from_json(arguments.get(2)?).ok().filter(|spec| spec.instance == instance);
+        // One above it, `unshare`, has other arguments. It may have ended by now.
+        if role && ours().is_some() {
+            i32::try_from(pid).ok().and_then(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).ok());
+        }
+    }
 }
 
 fn make_switches() -> Result<()> {

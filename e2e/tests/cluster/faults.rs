@@ -92,9 +92,19 @@ pub(crate) fn addresses_survive_a_new_controller(world: &World) -> Result<()> {
     for name in &names {
         before.push(world.wait_addresses(name)?);
     }
-    world.k(&format!(
-        "delete pod -n {NAMESPACE} -l app=metallb,component=controller --grace-period=0 --force"
-    ))?;
+    let controllers = format!("pods -n {NAMESPACE} -l app=metallb,component=controller");
+    let old = world.get(&controllers)?["items"][0]["metadata"]["uid"].take();
+    world.k(&format!("delete {controllers} --grace-period=0 --force"))?;
+    // Forced, the old one may still run for a moment: what is asked for from here on meets the new one.
+    wait_for("a new controller to be Ready", ROLLOUT, || {
+        let pods = world.get(&controllers)?["items"].take();
+        let ready = pods.as_array().into_iter().flatten().any(|pod| {
+            let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            pod["metadata"]["uid"] != old && conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
+        });
+        ensure!(ready, "controllers: {pods}");
+        Ok(())
+    })?;
     world.service("newcomer", "labels: {}", "sessionAffinity: None")?;
     let newcomer = wait_for("the new controller to serve", ROLLOUT, || {
         let addresses = world.addresses("newcomer")?;

@@ -209,8 +209,9 @@ pub(crate) fn a_wrong_name_or_namespace_is_explained(world: &World) -> Result<()
     Ok(())
 }
 
-/// Drift is repaired, and what others add to the template stays.
+/// Drift is repaired, what others add stays, and what was deleted comes back.
 pub(crate) fn drift_is_repaired(world: &World) -> Result<()> {
+    world.k(&format!("annotate daemonset speaker -n {NAMESPACE} example.com/note=kept --overwrite"))?;
     let patch =
         r#"{"spec":{"template":{"spec":{"containers":[{"name":"speaker","args":["--log-level=none"]}]}}}}"#;
     world.kubectl(&["patch", "daemonset", "speaker", "-n", NAMESPACE, "-p", patch])?;
@@ -222,9 +223,28 @@ pub(crate) fn drift_is_repaired(world: &World) -> Result<()> {
         })
     };
     within(Duration::from_secs(10), "the repair", repaired)?;
+    let annotations =
+        world.get(&format!("daemonset speaker -n {NAMESPACE}"))?["metadata"]["annotations"].take();
+    ensure!(annotations["example.com/note"] == "kept", "a foreign annotation is gone: {annotations}");
+    world.k(&format!("annotate daemonset speaker -n {NAMESPACE} example.com/note-"))?;
+
+    let controller = || world.get(&format!("deployment controller -n {NAMESPACE}"));
+    let old = controller()?["metadata"]["uid"].take();
     world.k(&format!("delete deployment controller -n {NAMESPACE}"))?;
-    wait_for("the controller to be back", SOON, || {
-        world.get(&format!("deployment controller -n {NAMESPACE}")).map(drop)
+    wait_for("a new controller to run", ROLLOUT, || {
+        let new = controller()?;
+        ensure!(new["metadata"]["uid"] != old, "it is still the old one");
+        ensure!(new["status"]["readyReplicas"] == 1, "{}", new["status"]);
+        Ok(())
+    })?;
+    world.wait_available()?;
+
+    let secret = || world.get(&format!("secret metallb-memberlist -n {NAMESPACE}"));
+    let old = secret()?["metadata"]["uid"].take();
+    world.k(&format!("delete secret metallb-memberlist -n {NAMESPACE}"))?;
+    wait_for("a new Secret metallb-memberlist", SOON, || {
+        ensure!(secret()?["metadata"]["uid"] != old, "it is still the old one");
+        Ok(())
     })?;
     world.wait_available()
 }

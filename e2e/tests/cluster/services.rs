@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::plan::{Host, Lan};
 use e2e::wait_for;
 
-use crate::support::{NAMESPACE, SOON, World};
+use crate::support::{NAMESPACE, SOON, World, file};
 
 /// D1.1, D1.8: an address of the pool that is asked for is assigned, and `describe` tells the story.
 pub(crate) fn a_requested_address_is_assigned_announced_and_described(world: &World) -> Result<()> {
@@ -202,6 +202,17 @@ pub(crate) fn services_spread_over_the_nodes(world: &World) -> Result<()> {
 pub(crate) fn only_selected_nodes_announce(world: &World) -> Result<()> {
     // The mission's advertisement is of all pools from all nodes, so it would select every node here too.
     world.k(&format!("delete l2advertisement doc-example -n {NAMESPACE}"))?;
+    let result = announcements_follow_the_labels(world);
+    // Whatever came of it, the tests after this one find what was there before.
+    for node in ["node2", "node3"] {
+        world.k(&format!("label node {node} example.com/balancer-"))?;
+    }
+    world.delete_services(&["chosen"])?;
+    world.mission("pool-doc-example.yaml")?;
+    result
+}
+
+fn announcements_follow_the_labels(world: &World) -> Result<()> {
     world.k("label node node2 example.com/balancer=yes --overwrite")?;
     world.service("chosen", "annotations: {metallb.io/address-pool: chosen}", "sessionAffinity: None")?;
     world.wait_announcer_that("chosen", "node2", |node| node == "node2")?;
@@ -219,9 +230,7 @@ pub(crate) fn only_selected_nodes_announce(world: &World) -> Result<()> {
         let announcers = world.announcers("chosen")?;
         ensure!(announcers.is_empty(), "announced from {announcers:?}");
         Ok(())
-    })?;
-    world.delete_services(&["chosen"])?;
-    world.mission("pool-doc-example.yaml").map(drop)
+    })
 }
 
 /// D4.23: externalTrafficPolicy Local keeps the client's address, and the announcement is where a Pod is.
@@ -234,14 +243,30 @@ pub(crate) fn a_local_service_sees_the_clients_address(world: &World) -> Result<
     let node = world.wait_announcer("local")?;
     let answer = world.wait_fetch(&address, 80)?;
     ensure!(answer.node == node, "announced from {node}, answered by {answer:?}");
+    is_the_clients(world, &answer.client)?;
+    world.delete_services(&["local"])
+}
+
+/// D4.23 for an ingress: behind a Service with externalTrafficPolicy Local it sees the client's address, and
+/// hands it on to a Pod that sees the ingress.
+pub(crate) fn an_ingress_hands_the_clients_address_on(world: &World) -> Result<()> {
+    let web = file("fixtures/ingress.yaml").display().to_string();
+    world.kubectl(&["apply", "-f", &web])?;
+    let address = world.wait_addresses("ingress")?[0].clone();
+    let answer = world.wait_fetch(&address, 80)?;
+    ensure!(answer.pod.starts_with("web-"), "{answer:?}");
+    let told = answer.forwarded_for.clone().with_context(|| format!("no forwarded-for in {answer:?}"))?;
+    is_the_clients(world, &told)?;
+    ensure!(answer.client != told, "the request did not come by the ingress: {answer:?}");
+    world.kubectl(&["delete", "--ignore-not-found", "-f", &web]).map(drop)
+}
+
+/// Fails unless the address is one that the client has on the LAN.
+fn is_the_clients(world: &World, address: &str) -> Result<()> {
     let client = world.cluster.exec("client", &["ip", "-o", "address", "show", "dev", "eth0"])?;
     let own = String::from_utf8_lossy(&client.stdout).into_owned();
-    ensure!(
-        own.contains(&format!(" {}/", answer.client)),
-        "{} is no address of the client:\n{own}",
-        answer.client
-    );
-    world.delete_services(&["local"])
+    ensure!(own.contains(&format!(" {address}/")), "{address} is no address of the client:\n{own}");
+    Ok(())
 }
 
 /// Freed on deletion: an exhausted pool serves a waiting Service at once.

@@ -247,6 +247,8 @@ pub(crate) struct Answer {
     pub(crate) node: String,
     /// The address from which the Pod saw the request come.
     pub(crate) client: String,
+    /// The client that a reverse proxy named.
+    pub(crate) forwarded_for: Option<String>,
 }
 
 impl Answer {
@@ -260,6 +262,7 @@ impl Answer {
         Ok(Self {
             pod: field("pod")?,
             node: field("node")?,
+            forwarded_for: field("forwarded-for").ok(),
             client: address.trim_matches(['[', ']']).to_owned(),
         })
     }
