@@ -112,7 +112,8 @@ impl fmt::Display for Shortage {
         }
         write!(f, "of {total} ready speaker{}", if total == 1 { "" } else { "s" })?;
         for (i, (count, text)) in parts.iter().filter(|(count, _)| *count > 0).enumerate() {
-            write!(f, "{}{count} is {text}", if i == 0 { " " } else { ", " })?;
+            let (separator, verb) = (if i == 0 { " " } else { ", " }, if *count == 1 { "is" } else { "are" });
+            write!(f, "{separator}{count} {verb} {text}")?;
         }
         Ok(())
     }

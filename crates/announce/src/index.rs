@@ -6,6 +6,7 @@ use config::{Config, L2Advertisement};
 use l2::election::{self, Candidate};
 
 use crate::decision::{Announcement, Decision, Interfaces, Reason, Shortage};
+use crate::obstacle::Obstacle;
 use crate::reduce::{Node, Service, ServiceKey, Slice, SliceKey};
 
 /// What does not change while a speaker runs.
@@ -152,6 +153,48 @@ impl Index {
         }
     }
 
+    /// Why no node at all announces the Service, given what this node's decision came to: the same answer on all
+    /// nodes. `None` where one announces it, or where that is ordinary or told elsewhere (see [`Obstacle`]).
+    pub fn obstacle(&self, key: &ServiceKey, decision: &Decision) -> Option<Obstacle> {
+        let Decision::Not(reason) = decision else { return None };
+        match reason {
+            Reason::SharedWithServiceSelector(name) => {
+                Some(Obstacle::SharedWithServiceSelector(name.clone()))
+            }
+            Reason::NoCandidate(shortage) => Some(Obstacle::NoCandidate(*shortage)),
+            Reason::NoAdvertisement(pool) => {
+                let service = self.services.get(key)?;
+                let advertisements = self.matching(pool, service);
+                if !advertisements.is_empty() {
+                    // Some other node is selected, or none that has a ready speaker.
+                    let candidates = self.candidates(service, &advertisements, &self.serving(key));
+                    return candidates.err().map(Obstacle::NoCandidate);
+                }
+                Some(if self.config.l2_advertisements_of(pool).next().is_some() {
+                    Obstacle::NotSelected(pool.clone())
+                } else {
+                    Obstacle::NoAdvertisement(pool.clone())
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is for this node to tell the user of the Service what concerns the whole cluster: for one ready
+    /// speaker of all, the first in the order of election for the first address.
+    pub fn is_spokesman(&self, key: &ServiceKey) -> bool {
+        let Some(first) = self.services.get(key).and_then(|service| service.addresses.first()) else {
+            return false;
+        };
+        let members = self.members.iter().map(|node| Candidate { node, score: 0 });
+        election::winner(members, *first) == Some(self.settings.node.as_str())
+    }
+
+    /// The advertisements of the pool that cover the Service, whatever the node.
+    fn matching(&self, pool: &str, service: &Service) -> Vec<&L2Advertisement> {
+        self.config.l2_advertisements_of(pool).filter(|a| a.matches_service(&service.labels)).collect()
+    }
+
     /// The Services whose decision depends on nodes, members and configuration.
     fn with_addresses(&self) -> Vec<ServiceKey> {
         let services = self.services.iter().filter(|(_, s)| s.load_balancer && !s.addresses.is_empty());
@@ -165,8 +208,7 @@ impl Index {
         if serving.is_empty() {
             return Err(Reason::NoEndpoint);
         }
-        let advertisements: Vec<&L2Advertisement> =
-            self.config.l2_advertisements_of(pool).filter(|a| a.matches_service(&service.labels)).collect();
+        let advertisements = self.matching(pool, service);
         if service.shares
             && let Some(picky) = advertisements.iter().find(|a| !a.service_selectors.is_empty())
         {

@@ -28,8 +28,11 @@ fn config(advertisements: &[Value]) -> Config {
         .map(|(i, spec)| json!({"metadata": {"name": format!("adv{i}")}, "spec": spec}))
         .map(|object| serde_json::from_value(object).expect("a valid advertisement"))
         .collect();
-    let resources =
-        Resources { pools: pools.iter().collect(), l2_advertisements: advertisements.iter().collect() };
+    let resources = Resources {
+        pools: pools.iter().collect(),
+        l2_advertisements: advertisements.iter().collect(),
+        ..Resources::default()
+    };
     Config::build(&resources, None)
 }
 
@@ -502,7 +505,10 @@ fn a_pool_that_became_invalid_is_announced_alike_by_speakers_with_and_without_it
     let everything: api::L2Advertisement =
         serde_json::from_value(json!({"metadata": {"name": "all"}})).expect("a valid advertisement");
     let build = |pool, previous: Option<&Config>| {
-        Config::build(&Resources { pools: vec![pool], l2_advertisements: vec![&everything] }, previous)
+        Config::build(
+            &Resources { pools: vec![pool], l2_advertisements: vec![&everything], ..Resources::default() },
+            previous,
+        )
     };
     let known = build(&valid, None);
     let histories = [("went on", build(&invalid, Some(&known))), ("was restarted", build(&invalid, None))];

@@ -1,11 +1,13 @@
 //! Layer 2 advertisements.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ipam::{Labels, Selector};
 
 use crate::error::ConfigError;
-use crate::selector::{compile_list, compile_selector};
+use crate::selector::{compile_list, compile_selector, distinct};
+use crate::wanted::Wanted;
 
 /// A validated L2Advertisement: which pools are announced by ARP and NDP, from where and for whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct L2Advertisement {
     pub name: String,
     /// The pools that it announces, whether named, selected by label, or all of them, and among them those that
     /// exist and are [left out](crate::Config::pools_left_out): addresses may be in use from before. May be empty.
-    pub pools: BTreeSet<String>,
+    pub pools: Arc<BTreeSet<String>>,
     /// The nodes that may announce: one selector must match; none stands for every node. See
     /// [`matches_node`](Self::matches_node).
     pub node_selectors: Vec<Selector>,
@@ -36,13 +38,6 @@ pub struct NodePreference {
     pub weight: u32,
     /// The nodes that are preferred.
     pub nodes: Selector,
-}
-
-/// The pools that an advertisement asks for: by name or by label; neither stands for all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) names: BTreeSet<String>,
-    pub(crate) selectors: Vec<Selector>,
 }
 
 impl L2Advertisement {
@@ -67,20 +62,6 @@ impl L2Advertisement {
     }
 }
 
-impl Wanted {
-    /// The pools that are asked for, out of these with the labels of their objects.
-    pub(crate) fn choose<'a>(&self, pools: impl Iterator<Item = (&'a str, &'a Labels)>) -> BTreeSet<String> {
-        let all = self.names.is_empty() && self.selectors.is_empty();
-        pools
-            .filter(|(name, labels)| {
-                all || self.names.contains(*name)
-                    || self.selectors.iter().any(|selector| selector.matches(labels))
-            })
-            .map(|(name, _)| name.to_owned())
-            .collect()
-    }
-}
-
 /// Reads one L2Advertisement; its pools are resolved later.
 pub(crate) fn parse(object: &api::L2Advertisement) -> Result<L2Advertisement, ConfigError> {
     let spec = &object.spec;
@@ -94,7 +75,7 @@ pub(crate) fn parse(object: &api::L2Advertisement) -> Result<L2Advertisement, Co
     }
     Ok(L2Advertisement {
         name: object.metadata.name.clone().unwrap_or_default(),
-        pools: BTreeSet::new(),
+        pools: Arc::default(),
         node_selectors: compile_list("nodeSelectors", &spec.node_selectors)?,
         interfaces: spec.interfaces.iter().cloned().collect(),
         service_selectors: compile_list("serviceSelectors", &spec.service_selectors)?,
@@ -104,28 +85,4 @@ pub(crate) fn parse(object: &api::L2Advertisement) -> Result<L2Advertisement, Co
             selectors: compile_list("ipAddressPoolSelectors", &spec.ip_address_pool_selectors)?,
         },
     })
-}
-
-/// The names as a set, refused where one stands twice.
-fn distinct(field: &'static str, names: &[String]) -> Result<BTreeSet<String>, ConfigError> {
-    let mut set = BTreeSet::new();
-    for name in names {
-        if !set.insert(name.clone()) {
-            return Err(ConfigError::Duplicate { field, value: format!("{name:?}") });
-        }
-    }
-    Ok(set)
-}
-
-/// Pool -> the advertisements that announce it.
-pub(crate) fn by_pool(
-    advertisements: &BTreeMap<String, L2Advertisement>,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let mut by_pool: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for advertisement in advertisements.values() {
-        for pool in &advertisement.pools {
-            by_pool.entry(pool.clone()).or_default().insert(advertisement.name.clone());
-        }
-    }
-    by_pool
 }

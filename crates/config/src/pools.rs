@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipam::{Pool, ServiceAllocation};
-use net::IpRange;
+use net::{IpRange, ParseRangeError};
 
 use crate::error::ConfigError;
 use crate::selector::compile_list;
@@ -34,10 +34,17 @@ pub(crate) fn parse(object: &api::IPAddressPool) -> Result<Pool, ConfigError> {
 }
 
 fn parse_range(entry: &str, pool: &str) -> Result<IpRange, ConfigError> {
-    entry.parse().map_err(|error: net::ParseRangeError| {
-        // What the error begins with is said by ours already.
-        let text = error.to_string();
-        let reason = text.strip_prefix(&format!("invalid CIDR {entry:?}: ")).unwrap_or(&text).to_owned();
+    entry.parse().map_err(|error: ParseRangeError| {
+        let reason = match &error {
+            // What this error begins with is said by ours already.
+            ParseRangeError::Cidr(_) => "expected a prefix such as 198.51.100.0/24 or a range such as \
+                                         198.51.100.10-198.51.100.20"
+                .to_owned(),
+            ParseRangeError::Reversed(text, first, last) => {
+                format!("invalid IP range {text:?}: start IP \"{first}\" is after the end IP \"{last}\"")
+            }
+            other => other.to_string(),
+        };
         ConfigError::Range { entry: entry.to_owned(), pool: pool.to_owned(), reason }
     })
 }

@@ -9,12 +9,10 @@ use thiserror::Error;
 use crate::error::ConfigError;
 
 /// Why a label selector cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum SelectorError {
     /// An operator that does not exist.
-    #[error(
-        "{operator:?} is not a valid label selector operator for key {key:?}: use In, NotIn, Exists or DoesNotExist"
-    )]
+    #[error("{operator:?} is not a valid label selector operator")]
     Operator {
         /// The label it is about.
         key: String,
@@ -38,7 +36,7 @@ pub enum SelectorError {
         operator: &'static str,
     },
     /// A value stands twice in one expression.
-    #[error("duplicate definition of match expression value in label selector: {value:?} for key {key:?}")]
+    #[error("duplicate definition of match expression value in label selector")]
     DuplicateValue {
         /// The label it is about.
         key: String,
@@ -46,8 +44,22 @@ pub enum SelectorError {
         value: String,
     },
     /// An expression stands twice in one selector.
-    #[error("duplicate definition of match expressions: key {0:?}")]
+    #[error("duplicate definition of match expressions")]
     DuplicateExpression(String),
+}
+
+impl SelectorError {
+    /// What to do about it, where the text does not say it all.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::Operator { key, .. } => {
+                Some(format!("for key {key:?} use In, NotIn, Exists or DoesNotExist"))
+            }
+            Self::DuplicateValue { key, value } => Some(format!("remove one {value:?} for key {key:?}")),
+            Self::DuplicateExpression(key) => Some(format!("remove one of the expressions for key {key:?}")),
+            Self::NoValues { .. } | Self::Values { .. } => None,
+        }
+    }
 }
 
 /// Compiles a label selector; the empty one matches everything.
@@ -102,17 +114,29 @@ pub(crate) fn compile_list(
     let mut compiled: Vec<Selector> = Vec::with_capacity(selectors.len());
     let mut seen = BTreeSet::new();
     for (place, selector) in selectors.iter().enumerate() {
-        let selector =
-            compile_selector(selector).map_err(|source| ConfigError::Selector { field, source })?;
+        let selector = compile_selector(selector).map_err(|source| match source {
+            SelectorError::DuplicateValue { .. } | SelectorError::DuplicateExpression(_) => {
+                ConfigError::Repetition { field, source }
+            }
+            source => ConfigError::Selector { field, source },
+        })?;
         if !seen.insert(selector.clone()) {
-            return Err(ConfigError::Duplicate {
-                field,
-                value: format!("(selector {} of the list)", place + 1),
-            });
+            return Err(ConfigError::DuplicateSelector { field, place: place + 1 });
         }
         compiled.push(selector);
     }
     Ok(compiled)
+}
+
+/// The names as a set, refused where one stands twice.
+pub(crate) fn distinct(field: &'static str, names: &[String]) -> Result<BTreeSet<String>, ConfigError> {
+    let mut set = BTreeSet::new();
+    for name in names {
+        if !set.insert(name.clone()) {
+            return Err(ConfigError::DuplicateName { field, name: name.clone() });
+        }
+    }
+    Ok(set)
 }
 
 #[cfg(test)]

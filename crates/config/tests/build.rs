@@ -50,8 +50,11 @@ fn build(
     l2_advertisements: &[L2Advertisement],
     previous: Option<&Config>,
 ) -> Config {
-    let resources =
-        Resources { pools: pools.iter().collect(), l2_advertisements: l2_advertisements.iter().collect() };
+    let resources = Resources {
+        pools: pools.iter().collect(),
+        l2_advertisements: l2_advertisements.iter().collect(),
+        ..Resources::default()
+    };
     Config::build(&resources, previous)
 }
 
@@ -91,7 +94,7 @@ fn a_pool_that_cannot_be_meant_is_left_out_with_the_reason_and_the_others_stay()
         (pool("bad", &["10.0.0.1-2001:db8::1"]), "are not of the same family"),
         (
             pool("bad", &["192.0.2.0/24", "192.0.2.128-192.0.3.1"]),
-            "CIDR \"192.0.2.128-192.0.3.1\" in pool \"bad\" overlaps with already defined CIDR \"192.0.2.0/24\" of pool \"bad\"",
+            "CIDR \"192.0.2.128-192.0.3.1\" in pool \"bad\" overlaps with already defined CIDR \"192.0.2.0/24\"; that one is of pool \"bad\"",
         ),
         (
             pool("z-bad", &["198.51.0.0/16"]),
@@ -119,11 +122,11 @@ fn a_pool_that_cannot_be_meant_is_left_out_with_the_reason_and_the_others_stay()
         assert_eq!(config.pools_left_out.iter().collect::<Vec<_>>(), [&name]);
         let problem = only_problem(&config);
         assert_eq!(problem.object, ObjectRef { kind: Kind::IPAddressPool, name });
-        assert!(problem.message.contains(message), "{}", problem.message);
+        assert!(problem.message().contains(message), "{}", problem.message());
         assert!(
-            problem.message.ends_with("; the pool is not in use until this is corrected"),
+            problem.message().ends_with("; the pool is not in use until this is corrected"),
             "{}",
-            problem.message
+            problem.message()
         );
         assert!(!problem.transient);
     }
@@ -133,7 +136,7 @@ fn a_pool_that_cannot_be_meant_is_left_out_with_the_reason_and_the_others_stay()
 fn of_two_objects_with_one_name_none_is_good() {
     let config = build(&[pool("p", &["192.0.2.0/24"]), pool("p", &["198.51.100.0/24"])], &[], None);
     assert!(config.pools.is_empty());
-    assert!(only_problem(&config).message.starts_with("duplicate definition of pool \"p\""));
+    assert!(only_problem(&config).message().starts_with("duplicate definition of pool \"p\""));
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn the_last_good_version_of_a_pool_stays_in_force() {
     let broken = build(&[pool("p", &["192.0.2.0/33"])], &[], Some(&before));
     assert_eq!(broken.pools, before.pools);
     assert!(broken.pools_left_out.is_empty());
-    assert!(only_problem(&broken).message.contains("the last valid version of the pool stays in force"));
+    assert!(only_problem(&broken).message().contains("its last valid version stays in force"));
     let still = build(&[pool("p", &["192.0.2.0/33"]), pool("q", &["198.51.100.0/24"])], &[], Some(&broken));
     assert_eq!(pool_names(&still), ["p", "q"]);
     let mended = build(&[pool("p", &["192.0.2.0/25"])], &[], Some(&still));
@@ -230,8 +233,8 @@ fn an_advertisement_of_a_pool_that_is_not_there_stays_in_force_for_the_others() 
     assert_eq!(config.l2_advertisements["l2"].pools.len(), 1);
     let problem = only_problem(&config);
     assert!(problem.transient);
-    for part in ["L2Advertisement \"l2\"", "IPAddressPool \"nowhere\"", "does not exist: create it"] {
-        assert!(problem.message.contains(part), "{}", problem.message);
+    for part in ["L2Advertisement \"l2\"", "IPAddressPool \"nowhere\"", "does not exist; create it"] {
+        assert!(problem.message().contains(part), "{}", problem.message());
     }
     let only_unknown = build(std::slice::from_ref(&good), &[naming(&["nowhere"])], None);
     assert!(
@@ -239,8 +242,8 @@ fn an_advertisement_of_a_pool_that_is_not_there_stays_in_force_for_the_others() 
         "an unknown pool is not the same as none named"
     );
     let invalid = build(&[good, pool("bad", &["x"])], &[naming(&["bad"])], None);
-    let message = &invalid.problems.last().expect("two problems").message;
-    assert!(message.contains("\"bad\", which is not valid: correct that pool"), "{message}");
+    let message = invalid.problems.last().expect("two problems").message();
+    assert!(message.contains("\"bad\", which is not valid; correct that pool"), "{message}");
 }
 
 #[test]
@@ -270,10 +273,10 @@ fn an_advertisement_that_cannot_be_meant_is_left_out_or_stays_as_it_was() {
     ] {
         let afresh = build(&pools, &[l2("l2", bad.clone())], None);
         assert!(afresh.l2_advertisements.is_empty());
-        assert!(only_problem(&afresh).message.starts_with(message), "{}", only_problem(&afresh).message);
+        assert!(only_problem(&afresh).message().starts_with(message), "{}", only_problem(&afresh).message());
         let kept = build(&pools, &[l2("l2", bad)], Some(&before));
         assert_eq!(kept.l2_advertisements, before.l2_advertisements);
-        assert!(only_problem(&kept).message.contains("stays in force"));
+        assert!(only_problem(&kept).message().contains("stays in force"));
     }
 }
 

@@ -1,0 +1,66 @@
+//! Why no node of the whole cluster announces a Service, where that is for its user to mend.
+
+use std::fmt;
+
+use crate::decision::Shortage;
+
+/// Why nobody announces a Service that could be announced: the same on every node.
+///
+/// Not among these: a Service without endpoints that can serve, which is ordinary, and an address that is in no pool,
+/// which the controller explains. The text says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// No L2Advertisement announces the pool named here.
+    NoAdvertisement(String),
+    /// The serviceSelectors of all L2Advertisements of the pool named here leave the Service out.
+    NotSelected(String),
+    /// The Service may share its address, and the L2Advertisement named here picks Services by label.
+    SharedWithServiceSelector(String),
+    /// No ready speaker's node may announce it.
+    NoCandidate(Shortage),
+}
+
+impl Obstacle {
+    /// Whether the cause is the same, the counts of nodes aside.
+    pub fn is_like(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::NoCandidate(_), Self::NoCandidate(_))) || self == other
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAdvertisement(pool) => write!(
+                f,
+                "no L2Advertisement announces IPAddressPool {pool:?}: create one whose spec.ipAddressPools names it or \
+                 whose spec.ipAddressPoolSelectors match its labels"
+            ),
+            Self::NotSelected(pool) => write!(
+                f,
+                "the spec.serviceSelectors of every L2Advertisement of IPAddressPool {pool:?} leave it out: give the \
+                 Service a label that one of them selects, or change the selectors"
+            ),
+            Self::SharedWithServiceSelector(advertisement) => write!(
+                f,
+                "it may share its address (annotation {}), which cannot be combined with the spec.serviceSelectors of \
+                 L2Advertisement {advertisement:?}: remove the annotation or the selectors",
+                api::names::ALLOW_SHARED_IP.key
+            ),
+            Self::NoCandidate(shortage) => {
+                write!(f, "{shortage}")?;
+                let cures = [
+                    (shortage.network_unavailable, "mend the network of a node"),
+                    (shortage.excluded, "remove that label from a node"),
+                    (shortage.not_selected, "let the spec.nodeSelectors of an L2Advertisement select a node"),
+                    (
+                        shortage.no_endpoint,
+                        "let an endpoint run on such a node or set externalTrafficPolicy to Cluster",
+                    ),
+                ];
+                let cures: Vec<&str> =
+                    cures.iter().filter(|(count, _)| *count > 0).map(|(_, cure)| *cure).collect();
+                if cures.is_empty() { Ok(()) } else { write!(f, ": {}", cures.join(", or ")) }
+            }
+        }
+    }
+}
