@@ -1,70 +1,119 @@
 //! The command line and the environment, as MetalLB's manifests use them.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::Parser;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser};
+use metrics::MetricsOptions;
 use telemetry::LogLevel;
 use thiserror::Error;
+use tls::{CertResolver, TlsOptions, TlsOptionsError};
 
 /// Where a Pod finds the namespace that it is in.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
+/// The port of the speakers' own protocol unless another is said.
+const MEMBER_PORT: u16 = 7946;
+
+/// The values of METALLB_BGP_TYPE; empty is native.
+const BGP_TYPES: [&str; 4] = ["", "native", "frr", "frr-k8s"];
+
 /// Answers ARP and NDP for the addresses of Services of type LoadBalancer that this node announces.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "speaker", version)]
+#[command(
+    name = "speaker",
+    version,
+    // As Go's flags have it: the last of a flag given twice counts.
+    args_override_self = true,
+    after_help = "Environment:\n  \
+        METALLB_BGP_TYPE         native, frr or frr-k8s: one engine serves them all\n  \
+        FRR_CONFIG_FILE, FRR_RELOADER_PID_FILE, FRR_LOGGING_LEVEL\n                           \
+        known for the sake of existing manifests and without effect: there is no FRR\n  \
+        KUBECONFIG               the cluster to work on, outside a Pod"
+)]
 pub struct Args {
     /// Name of the node that this speaker runs on; required
-    #[arg(long, env = "METALLB_NODE_NAME")]
+    #[arg(long, env = "METALLB_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
     /// Namespace of the MetalLB resources and of the speakers; by default that of the service account
-    #[arg(long, env = "METALLB_NAMESPACE")]
+    #[arg(long, env = "METALLB_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
 
     /// Name of this speaker's Pod: its DaemonSet becomes the owner of status objects
-    #[arg(long, env = "METALLB_POD_NAME")]
+    #[arg(long, env = "METALLB_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
 
-    /// Address of this node; accepted as MetalLB's manifests pass it, without effect
-    #[arg(long, env = "METALLB_HOST")]
+    /// Address of this node; known for the sake of existing manifests and without effect
+    #[arg(long, env = "METALLB_HOST", value_name = "ADDRESS")]
     pub host: Option<String>,
 
     /// Labels of the speakers' Pods, as a selector: each that is ready is a candidate to announce
-    #[arg(long, env = "METALLB_ML_LABELS", default_value = "app=metallb,component=speaker", value_parser = given)]
+    #[arg(long, env = "METALLB_ML_LABELS", value_name = "SELECTOR", default_value = "app=metallb,component=speaker", value_parser = given)]
     pub ml_labels: String,
 
     /// Address for the speakers' own protocol; accepted as the manifests pass it, without effect yet
-    #[arg(long = "ml-bindaddr", env = "METALLB_ML_BIND_ADDR")]
-    pub ml_bind_addr: Option<String>,
+    #[arg(long = "ml-bindaddr", env = "METALLB_ML_BIND_ADDR", value_name = "ADDRESS", default_value = "", hide_default_value = true, value_parser = address)]
+    pub ml_bind_addr: String,
 
     /// Port for the speakers' own protocol; accepted as the manifests pass it, without effect yet
-    #[arg(long = "ml-bindport", env = "METALLB_ML_BIND_PORT")]
-    pub ml_bind_port: Option<u16>,
+    #[arg(long = "ml-bindport", env = "METALLB_ML_BIND_PORT", value_name = "PORT", default_value_t = MEMBER_PORT, value_parser = member_port)]
+    pub ml_bind_port: u16,
 
     /// Folder with the key for the speakers' own protocol; accepted as the manifests pass it, without effect yet
-    #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
+    #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH", value_name = "FOLDER")]
     pub ml_secret_key_path: Option<PathBuf>,
 
-    /// Port of the metrics; accepted as the manifests pass it, nothing listens there yet
-    #[arg(long, default_value_t = 9120)]
-    pub port: u16,
+    /// Longer times in the speakers' own protocol; known for the sake of existing manifests and without effect
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
+    pub ml_wan_config: bool,
+
+    /// Where the metrics are served.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
+
+    /// What the server of the metrics accepts.
+    #[command(flatten)]
+    pub tls: TlsOptions,
 
     /// Port on 127.0.0.1 of the probes /healthz and /readyz
-    #[arg(long, default_value_t = 17472)]
+    #[arg(long, value_name = "PORT", default_value_t = 17472, value_parser = clap::value_parser!(u16).range(1..))]
     pub health_probe_port: u16,
 
     /// How much to log: all, debug, info, warn, error or none
-    #[arg(long, default_value_t = LogLevel::Info)]
+    #[arg(long, value_name = "LEVEL", default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
 
     /// Announce only Services of this loadBalancerClass; by default those without a class
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "CLASS", default_value = "", hide_default_value = true)]
     pub lb_class: String,
 
     /// Announce also from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
     pub ignore_exclude_lb: bool,
+
+    /// Milliseconds to wait before a changed BGP configuration is written for FRR; known for the sake of existing
+    /// manifests and without effect: changes act at once
+    #[arg(long, env = "METALLB_BGP_DEBOUNCE_TIMEOUT", value_name = "MILLISECONDS", default_value = "", hide_default_value = true, value_parser = milliseconds)]
+    pub bgp_debounce_timeout: String,
+
+    /// Namespace of frr-k8s; known for the sake of existing manifests and without effect: there is no frr-k8s
+    #[arg(long, env = "FRRK8S_NAMESPACE", value_name = "NAME")]
+    pub frrk8s_namespace: Option<String>,
+
+    /// Hand passwords to frr-k8s as references; known for the sake of existing manifests and without effect
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
+    pub frrk8s_secret_passthrough: bool,
+
+    /// Known for the sake of existing manifests and without effect: there is no profiler
+    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub pprof_bind_address: String,
 
     /// File with the interfaces on which nothing is announced
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml", hide = true)]
@@ -74,6 +123,41 @@ pub struct Args {
 /// A value that is not empty: a manifest whose variable resolves to nothing must not go unnoticed.
 fn given(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let valid = text.is_empty() || text.parse::<IpAddr>().is_ok();
+    if valid { Ok(text.to_owned()) } else { Err("it is not an IP address".to_owned()) }
+}
+
+/// An empty variable is as good as none.
+fn member_port(text: &str) -> Result<u16, String> {
+    match text {
+        "" => Ok(MEMBER_PORT),
+        text => match text.parse() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err("it is not a port, 1 to 65535".to_owned()),
+        },
+    }
+}
+
+fn milliseconds(text: &str) -> Result<String, String> {
+    let valid = text.is_empty() || text.parse::<u32>().is_ok();
+    if valid { Ok(text.to_owned()) } else { Err("it is not a number of milliseconds".to_owned()) }
+}
+
+/// Flags or variables that make no sense, each alone or together.
+#[derive(Debug, Error)]
+pub enum Nonsense {
+    /// `METALLB_BGP_TYPE` has a value that no MetalLB has.
+    #[error("METALLB_BGP_TYPE={0:?} is not known; set it to native, frr or frr-k8s, or leave it out")]
+    BgpType(String),
+    /// Two servers on one port.
+    #[error("{0} and {1} name the same port {2}: choose another for one of them")]
+    SamePort(&'static str, &'static str, u16),
+    /// The `--tls-*` flags contradict each other.
+    #[error(transparent)]
+    Tls(#[from] TlsOptionsError),
 }
 
 /// What a speaker cannot do without is not known.
@@ -97,6 +181,26 @@ pub enum Missing {
 }
 
 impl Args {
+    /// Finds what flags and `METALLB_BGP_TYPE` say that cannot be, before anything is begun.
+    pub fn check(&self, bgp_type: &str) -> Result<(), Nonsense> {
+        if !BGP_TYPES.contains(&bgp_type) {
+            return Err(Nonsense::BgpType(bgp_type.to_owned()));
+        }
+        let ports = [
+            ("--port", self.metrics.port),
+            ("--health-probe-port", self.health_probe_port),
+            ("--ml-bindport", self.ml_bind_port),
+        ];
+        for (i, &(one, port)) in ports.iter().enumerate() {
+            if let Some(&(other, _)) = ports.iter().skip(i + 1).find(|(_, other)| *other == port) {
+                return Err(Nonsense::SamePort(one, other, port));
+            }
+        }
+        // What is wrong with the certificate itself is told later, while addresses are announced.
+        self.tls.server_config(Arc::new(CertResolver::new()))?;
+        Ok(())
+    }
+
     /// The name of the node.
     pub fn node(&self) -> Result<String, Missing> {
         self.node_name.clone().filter(|name| !name.is_empty()).ok_or(Missing::Node)
@@ -124,62 +228,4 @@ impl Args {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from(["speaker"].iter().chain(words))
-    }
-
-    #[test]
-    fn what_the_manifest_passes_is_accepted() {
-        let args = parse(&[
-            "--node-name=iris1",
-            "--port=9120",
-            "--health-probe-port=17472",
-            "--log-level=debug",
-            "--lb-class=metallb",
-        ])
-        .expect("accepted");
-        assert_eq!(args.class().as_deref(), Some("metallb"));
-        assert_eq!(args.log_level, LogLevel::Debug);
-        assert_eq!(args.ml_labels, "app=metallb,component=speaker");
-        assert!(!args.ignore_exclude_lb);
-    }
-
-    #[test]
-    fn what_is_unknown_or_empty_is_refused_with_the_name() {
-        for (words, named) in [
-            (vec!["--node-name=n", "--bgp-mode=x"], "--bgp-mode"),
-            (vec!["--node-name=n", "--ml-labels="], "--ml-labels"),
-            (vec!["--node-name=n", "--log-level=loud"], "all, debug, info"),
-        ] {
-            let error = parse(&words).expect_err("refused").to_string();
-            assert!(error.contains(named), "{words:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_missing_node_name_is_refused_with_the_variable_to_set() {
-        for node_name in [None, Some(String::new())] {
-            let args = Args { node_name, ..parse(&[]).expect("accepted") };
-            let error = args.node().expect_err("refused").to_string();
-            assert!(error.contains("METALLB_NODE_NAME"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_namespace_is_that_of_the_service_account_unless_said() {
-        let folder = std::env::temp_dir().join(format!("speaker-args-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let file = folder.join("namespace");
-        fs::write(&file, "metallb-system\n").expect("a file");
-        let args = Args { namespace: None, ..parse(&["--node-name=n"]).expect("accepted") };
-        assert_eq!(args.namespace_or(&file).expect("from the file"), "metallb-system");
-        let said = Args { namespace: Some("other".into()), ..args.clone() };
-        assert_eq!(said.namespace_or(&file).expect("as said"), "other");
-        fs::remove_dir_all(&folder).expect("removed");
-        let error = args.namespace_or(&file).expect_err("nothing says it").to_string();
-        assert!(error.contains("METALLB_NAMESPACE"), "{error}");
-    }
-}
+mod tests;

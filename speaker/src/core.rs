@@ -8,34 +8,33 @@
 mod effect;
 mod lan;
 mod members;
+mod objects;
 mod outcome;
+mod reminders;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
 
-use announce::{Decision, Holdings, Index, Interfaces, ServiceKey, Settings, Slice, SliceKey};
-use api::{IPAddressPool, L2Advertisement};
-use config::{Config, Resources};
+use announce::{Announcement, Decision, Holdings, Index, Interfaces, Obstacle, ServiceKey, Settings};
+use announce::{Slice, SliceKey};
+use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
+use config::{Config, Secret};
 use kube_ext::{Change, Gate, ObjectKey};
 use l2::Instant;
 use net::MacAddr;
 use sockets::LinkChange;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
 use lan::{Concerns, Lan};
 use members::Members;
+use objects::Objects;
 use outcome::Outcome;
+use reminders::Reminders;
+use telling::Conflict;
 
 use crate::exclude::Exclude;
-
-/// A Warning that still holds is told again after this long: events expire after an hour.
-const REPEAT: Duration = Duration::from_secs(50 * 60);
-
-/// A conflict is told when it is seen again within this time. An interface sees one at most every ten seconds, so
-/// what is over by then (two speakers whose views differ for a moment) is not told.
-const SEEN_AGAIN: Duration = Duration::from_secs(60);
 
 /// What happens to a speaker.
 #[derive(Debug)]
@@ -52,6 +51,16 @@ pub enum Input {
     Pool(Change<IPAddressPool>),
     /// An advertisement changed.
     Advertisement(Change<L2Advertisement>),
+    /// A BGP advertisement changed.
+    BgpAdvertisement(Change<BGPAdvertisement>),
+    /// A BGP peer changed.
+    Peer(Change<BGPPeer>),
+    /// A BFD profile changed.
+    BfdProfile(Change<BFDProfile>),
+    /// A Community changed.
+    Community(Change<Community>),
+    /// A Secret in MetalLB's namespace changed.
+    Secret(Change<Secret>),
     /// A status object of this node changed.
     Status(Change<StatusView>),
     /// A link of this node changed.
@@ -69,6 +78,13 @@ pub enum Input {
     Timeout,
 }
 
+impl Input {
+    /// Whether an object of the cluster changed, or the last of a first list came.
+    pub fn is_object(&self) -> bool {
+        !matches!(self, Self::Link(_) | Self::Conflict { .. } | Self::Timeout)
+    }
+}
+
 /// The state of a speaker, owned by one task.
 #[derive(Debug)]
 pub struct Core {
@@ -78,8 +94,7 @@ pub struct Core {
     holdings: Holdings,
     lan: Lan,
     members: Members,
-    pools: BTreeMap<String, IPAddressPool>,
-    advertisements: BTreeMap<String, L2Advertisement>,
+    objects: Objects,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
     uids: BTreeMap<ServiceKey, Option<String>>,
@@ -87,17 +102,14 @@ pub struct Core {
     /// Services that this node announced before the speaker was restarted, by its status objects: going on
     /// with one is nothing new to its user.
     resumable: BTreeSet<ServiceKey>,
-    /// Warnings told, with the time to tell each again where it still holds.
-    warnings: BTreeMap<ServiceKey, Instant>,
+    /// Why nobody in the cluster announces a Service.
+    obstacles: BTreeMap<ServiceKey, Obstacle>,
+    /// When a Warning about a Service is to be told, or told again where it still holds.
+    reminders: Reminders,
+    /// Nobody is reminded before this.
+    quiet_until: Instant,
     /// The conflicts over an address with a host.
     conflicts: BTreeMap<(IpAddr, MacAddr), Conflict>,
-}
-
-/// What was done about a conflict, and when.
-#[derive(Clone, Copy, Debug)]
-enum Conflict {
-    Seen(Instant),
-    Told(Instant),
 }
 
 impl Core {
@@ -110,13 +122,14 @@ impl Core {
             holdings: Holdings::default(),
             lan: Lan::new(exclude),
             members: Members::default(),
-            pools: BTreeMap::new(),
-            advertisements: BTreeMap::new(),
+            objects: Objects::default(),
             statuses: BTreeMap::new(),
             uids: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             resumable: BTreeSet::new(),
-            warnings: BTreeMap::new(),
+            obstacles: BTreeMap::new(),
+            reminders: Reminders::default(),
+            quiet_until: Instant::default(),
             conflicts: BTreeMap::new(),
         }
     }
@@ -128,7 +141,7 @@ impl Core {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.warnings.values().min().copied()
+        self.reminders.next().map(|at| at.max(self.quiet_until))
     }
 
     /// Takes in what happened at `now` and appends what is to be done about it.
@@ -136,28 +149,23 @@ impl Core {
         let touched = match input {
             Input::Service(change) => self.service(now, change, out),
             Input::Slice(change) => self.slice(now, change, out),
-            Input::Node(Change::Apply(key, node)) => self.index.apply_node(key.name, node),
-            Input::Node(Change::Delete(key)) => self.index.delete_node(&key.name),
-            Input::Node(Change::Synced) => self.synced(now, Kind::Nodes, out),
+            Input::Node(change) => self.cluster_node(now, change, out),
             Input::Speaker(change) => self.speaker(now, change, out),
-            Input::Pool(Change::Apply(key, pool)) => {
-                self.pools.insert(key.name, pool);
-                self.configure()
+            Input::Pool(change) => self.object(now, Kind::Pools, |all| &mut all.pools, change, out),
+            Input::Advertisement(change) => {
+                self.object(now, Kind::Advertisements, |all| &mut all.l2_advertisements, change, out)
             }
-            Input::Pool(Change::Delete(key)) => {
-                self.pools.remove(&key.name);
-                self.configure()
+            Input::BgpAdvertisement(change) => {
+                self.object(now, Kind::BgpAdvertisements, |all| &mut all.bgp_advertisements, change, out)
             }
-            Input::Pool(Change::Synced) => self.synced(now, Kind::Pools, out),
-            Input::Advertisement(Change::Apply(key, advertisement)) => {
-                self.advertisements.insert(key.name, advertisement);
-                self.configure()
+            Input::Peer(change) => self.object(now, Kind::Peers, |all| &mut all.bgp_peers, change, out),
+            Input::BfdProfile(change) => {
+                self.object(now, Kind::BfdProfiles, |all| &mut all.bfd_profiles, change, out)
             }
-            Input::Advertisement(Change::Delete(key)) => {
-                self.advertisements.remove(&key.name);
-                self.configure()
+            Input::Community(change) => {
+                self.object(now, Kind::Communities, |all| &mut all.communities, change, out)
             }
-            Input::Advertisement(Change::Synced) => self.synced(now, Kind::Advertisements, out),
+            Input::Secret(change) => self.secret(now, change, out),
             Input::Status(change) => self.status(now, change, out),
             Input::Link(LinkChange::Synced) => self.synced(now, Kind::Links, out),
             Input::Link(change) => self.link(change, out),
@@ -166,7 +174,7 @@ impl Core {
                 Vec::new()
             }
             Input::Timeout => {
-                self.repeat_warnings(now, out);
+                self.remind(now, out);
                 Vec::new()
             }
         };
@@ -271,31 +279,13 @@ impl Core {
         self.outcomes.keys().filter(concerned).cloned().collect()
     }
 
-    /// The configuration that the objects make now, put in force; nothing before all of them are known.
-    fn configure(&mut self) -> Vec<ServiceKey> {
-        if !self.gate.open() {
-            return Vec::new();
-        }
-        let resources = Resources {
-            pools: self.pools.values().collect(),
-            l2_advertisements: self.advertisements.values().collect(),
-        };
-        let config = Config::build(&resources, Some(self.index.config()));
-        for problem in &config.problems {
-            if !self.index.config().problems.contains(problem) {
-                warn!(object = %problem.object, "{}", problem.message);
-            }
-        }
-        self.index.set_config(config)
-    }
-
     /// Notes that all objects of a kind are known. With the last kind everything is decided for the first time.
     fn synced(&mut self, now: Instant, kind: Kind, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
         if !self.gate.arrived(kind) {
             return Vec::new();
         }
         info!("all resources are known, announcing begins");
-        self.configure();
+        self.configure(out);
         self.resumable = self.statuses.values().cloned().collect();
         let services: BTreeSet<ServiceKey> =
             self.uids.keys().chain(self.statuses.values()).cloned().collect();
@@ -308,17 +298,22 @@ impl Core {
 
     /// Decides about a Service anew and appends what that changes.
     fn evaluate(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
-        let outcome = Outcome::of(self.index.decide(service), &self.lan, &self.node);
+        let decision = self.index.decide(service);
+        let obstacle = self.index.obstacle(service, &decision);
+        self.obstructed(now, service, obstacle);
+        let outcome = Outcome::of(decision, &self.lan, &self.node);
         let before = self.outcomes.get(service).cloned();
         if before.as_ref() == Some(&outcome) {
             return;
         }
-        let announcement = match &outcome {
-            Outcome::Announced { announcement, .. } => Some(announcement.clone()),
-            Outcome::Hindered { .. } | Outcome::Not(_) => None,
-        };
-        for address in self.holdings.set(service, announcement) {
-            self.lan.hold(address, self.holdings.interfaces(address).as_ref(), out);
+        let announcement = outcome.announcement();
+        show(service, before.as_ref().and_then(Outcome::announcement), announcement, out);
+        for address in self.holdings.set(service, announcement.cloned()) {
+            let interfaces = self.holdings.interfaces(address);
+            self.lan.hold(address, interfaces.as_ref(), out);
+            if interfaces.is_none() {
+                out.push(Effect::LetGo(address));
+            }
         }
         outcome.log(service, before.as_ref());
         out.push(Effect::Status(service.clone(), self.want(service, &outcome)));
@@ -327,74 +322,6 @@ impl Core {
             self.outcomes.insert(service.clone(), outcome);
         } else {
             self.outcomes.remove(service);
-        }
-    }
-
-    /// Tells the user of the Service what this transition means, where it means something.
-    fn tell(
-        &mut self,
-        now: Instant,
-        service: &ServiceKey,
-        outcome: &Outcome,
-        before: Option<&Outcome>,
-        out: &mut Vec<Effect>,
-    ) {
-        self.warnings.remove(service);
-        match outcome {
-            Outcome::Announced { .. } => {
-                let resumed = self.resumable.remove(service);
-                if !resumed && !matches!(before, Some(Outcome::Announced { .. })) {
-                    out.extend(self.notice(service).map(|about| about.assigned(&self.node)));
-                }
-            }
-            Outcome::Hindered { messages } => {
-                self.warnings.insert(service.clone(), now + REPEAT);
-                out.extend(self.notice(service).into_iter().flat_map(|about| about.failed(messages)));
-            }
-            Outcome::Not(_) => {}
-        }
-    }
-
-    fn repeat_warnings(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let due: Vec<ServiceKey> =
-            self.warnings.iter().filter(|(_, at)| **at <= now).map(|(service, _)| service.clone()).collect();
-        for service in due {
-            if let Some(Outcome::Hindered { messages }) = self.outcomes.get(&service) {
-                out.extend(self.notice(&service).into_iter().flat_map(|about| about.failed(messages)));
-                self.warnings.insert(service, now + REPEAT);
-            } else {
-                self.warnings.remove(&service);
-            }
-        }
-    }
-
-    fn conflict(
-        &mut self,
-        now: Instant,
-        interface: &str,
-        address: IpAddr,
-        mac: MacAddr,
-        out: &mut Vec<Effect>,
-    ) {
-        self.conflicts.retain(|_, conflict| match *conflict {
-            Conflict::Seen(at) => at + SEEN_AGAIN > now,
-            Conflict::Told(at) => at + REPEAT > now,
-        });
-        if self.holdings.interfaces(address).is_none() {
-            return;
-        }
-        match self.conflicts.get(&(address, mac)) {
-            Some(Conflict::Told(_)) => return,
-            None => {
-                info!(%address, %mac, interface, "another host answers for an address that this node announces, watching whether it goes on");
-                self.conflicts.insert((address, mac), Conflict::Seen(now));
-                return;
-            }
-            Some(Conflict::Seen(_)) => self.conflicts.insert((address, mac), Conflict::Told(now)),
-        };
-        warn!(%address, %mac, interface, "another host goes on answering for an address that this node announces");
-        for service in self.holdings.services(address) {
-            out.extend(self.notice(service).map(|about| about.conflict(interface, address, mac)));
         }
     }
 
@@ -408,12 +335,24 @@ impl Core {
             Outcome::Hindered { .. } | Outcome::Not(_) => Want::Nowhere,
         }
     }
-
-    fn notice(&self, service: &ServiceKey) -> Option<Notice> {
-        self.uids.get(service).map(|uid| Notice { service: service.clone(), uid: uid.clone() })
-    }
 }
 
 fn service_key(key: ObjectKey) -> ServiceKey {
     ServiceKey { namespace: key.namespace, name: key.name }
+}
+
+/// Says which addresses of the Service are announced now and were not, or the other way round.
+fn show(
+    service: &ServiceKey,
+    before: Option<&Announcement>,
+    now: Option<&Announcement>,
+    out: &mut Vec<Effect>,
+) {
+    let addresses = |a: Option<&Announcement>| -> BTreeSet<IpAddr> {
+        a.into_iter().flat_map(|a| a.addresses.iter().copied()).collect()
+    };
+    let (before, now) = (addresses(before), addresses(now));
+    let change = |address: &IpAddr, on| Effect::Announced { service: service.clone(), address: *address, on };
+    out.extend(before.difference(&now).map(|address| change(address, false)));
+    out.extend(now.difference(&before).map(|address| change(address, true)));
 }

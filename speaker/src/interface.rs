@@ -1,5 +1,6 @@
 //! The task of one interface: its sockets at one side, its [`Responder`] at the other.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::core::Command;
+use crate::counts::{AddressCounts, Counts};
 
 /// Frames of the protocols here are shorter than 100 bytes; options of other vendors may follow.
 const FRAME: usize = 2048;
@@ -34,24 +36,39 @@ pub struct Conflict {
 /// A running task. It stops answering at once when this is dropped.
 #[derive(Debug)]
 pub struct Interface {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<Order>,
+    counts: Counts,
     task: JoinHandle<()>,
 }
 
+/// A command with the counters of the address that it takes, if it takes one.
+type Order = (Command, Option<AddressCounts>);
+
 impl Interface {
     /// Starts to answer on the interface with this number and name; conflicts are reported to `reports`.
-    pub fn open(index: u32, name: String, link: l2::Link, reports: mpsc::Sender<Conflict>) -> Self {
+    pub fn open(
+        index: u32,
+        name: String,
+        link: l2::Link,
+        counts: Counts,
+        reports: mpsc::Sender<Conflict>,
+    ) -> Self {
         // Unbounded, so that whoever decides is never held up by one slow interface; there are only as many
         // commands as changes.
         let (commands, queue) = mpsc::unbounded_channel();
-        let driver = Driver { index, name, responder: Responder::new(link), reports };
-        Self { commands, task: tokio::spawn(driver.run(queue)) }
+        let driver = Driver { index, name, responder: Responder::new(link), counts: HashMap::new(), reports };
+        Self { commands, counts, task: tokio::spawn(driver.run(queue)) }
     }
 
     /// Hands a command to the task; they are carried out in order.
     pub fn tell(&self, command: Command) {
+        // Made here and not by the task, which may come to it when the address is let go already.
+        let counts = match &command {
+            Command::Take(address) => Some(self.counts.address(*address)),
+            Command::Release(_) | Command::Link(_) | Command::Allies(_) => None,
+        };
         // The task ends only when this is dropped, or by a panic, which the log has told already.
-        if self.commands.send(command).is_err() {
+        if self.commands.send((command, counts)).is_err() {
             debug!("the task of an interface has ended");
         }
     }
@@ -67,12 +84,14 @@ struct Driver {
     index: u32,
     name: String,
     responder: Responder,
+    /// Of each address held.
+    counts: HashMap<IpAddr, AddressCounts>,
     reports: mpsc::Sender<Conflict>,
 }
 
 /// What the task waits for.
 enum Event {
-    Command(Option<Command>),
+    Order(Option<Order>),
     Timeout,
     Frame(Family, io::Result<usize>),
 }
@@ -97,17 +116,8 @@ fn now() -> Instant {
     Instant::from_origin(boot_time())
 }
 
-fn input_of(command: Command) -> Input<'static> {
-    match command {
-        Command::Take(address) => Input::Take(address),
-        Command::Release(address) => Input::Release(address),
-        Command::Link(link) => Input::Link(link),
-        Command::Allies(allies) => Input::Allies(allies),
-    }
-}
-
 impl Driver {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Order>) {
         loop {
             match Sockets::open(self.index) {
                 Ok(sockets) => match self.answer(sockets, &mut commands).await {
@@ -131,13 +141,14 @@ impl Driver {
     async fn answer(
         &mut self,
         mut sockets: Sockets,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
+        commands: &mut mpsc::UnboundedReceiver<Order>,
     ) -> io::Result<()> {
         let mut out = Vec::new();
         // What was decided while there were no sockets counts, too: an address that was released meanwhile is
         // another node's and must not be announced once more.
-        while let Ok(command) = commands.try_recv() {
-            self.responder.handle(now(), input_of(command), &mut out);
+        while let Ok((command, counts)) = commands.try_recv() {
+            let input = self.order(&command, counts);
+            self.responder.handle(now(), input, &mut out);
         }
         self.begin(&mut out);
         self.carry_out(&mut sockets, &mut out).await?;
@@ -153,14 +164,14 @@ impl Driver {
             // What is to be answered for is decided before what is asked.
             let event = tokio::select! {
                 biased;
-                command = commands.recv() => Event::Command(command),
+                order = commands.recv() => Event::Order(order),
                 () = timeout => Event::Timeout,
                 result = sockets.arp.receive(&mut arp) => Event::Frame(Family::V4, result),
                 result = sockets.ndp.receive(&mut ndp) => Event::Frame(Family::V6, result),
             };
             let input = match &event {
-                Event::Command(None) => return Ok(()),
-                Event::Command(Some(command)) => input_of(command.clone()),
+                Event::Order(None) => return Ok(()),
+                Event::Order(Some((command, counts))) => self.order(command, counts.clone()),
                 Event::Timeout => Input::Timeout,
                 Event::Frame(Family::V4, Ok(length)) => Input::Frame(arp.get(..*length).unwrap_or_default()),
                 Event::Frame(Family::V6, Ok(length)) => Input::Frame(ndp.get(..*length).unwrap_or_default()),
@@ -170,6 +181,22 @@ impl Driver {
             };
             self.responder.handle(now(), input, &mut out);
             self.carry_out(&mut sockets, &mut out).await?;
+        }
+    }
+
+    /// A command as the responder takes it.
+    fn order(&mut self, command: &Command, counts: Option<AddressCounts>) -> Input<'static> {
+        match command {
+            Command::Take(address) => {
+                self.counts.extend(counts.map(|counts| (*address, counts)));
+                Input::Take(*address)
+            }
+            Command::Release(address) => {
+                self.counts.remove(address);
+                Input::Release(*address)
+            }
+            Command::Link(link) => Input::Link(*link),
+            Command::Allies(allies) => Input::Allies(allies.clone()),
         }
     }
 
@@ -190,12 +217,19 @@ impl Driver {
         for output in out.drain(..) {
             match output {
                 Output::Send { address, cause, frame } => {
+                    let counts = self.counts.get(&address);
+                    if let (Cause::Reply, Some(counts)) = (cause, counts) {
+                        counts.asked();
+                    }
                     let socket = match Family::of(address) {
                         Family::V4 => &sockets.arp,
                         Family::V6 => &sockets.ndp,
                     };
                     match socket.send(&frame).await {
-                        Ok(()) => debug!(interface = self.name, %address, cause = cause_text(cause), "sent"),
+                        Ok(()) => {
+                            debug!(interface = self.name, %address, cause = cause_text(cause), "sent");
+                            counts.inspect(|counts| counts.sent(cause));
+                        }
                         // A full queue or a link that just went down: the next announcement or question
                         // makes up for it.
                         Err(error) => debug!(interface = self.name, %address, %error, "not sent"),
@@ -212,6 +246,7 @@ impl Driver {
                     }
                 }
                 Output::Conflict { address, mac } => {
+                    self.counts.get(&address).inspect(|counts| counts.contested());
                     let conflict = Conflict { interface: self.name.clone(), address, mac };
                     if self.reports.send(conflict).await.is_err() {
                         return Ok(());

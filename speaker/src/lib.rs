@@ -3,7 +3,9 @@
 //! ```text
 //!  API server ──watches──┐                         ┌──► interface tasks: sockets + l2::Responder, one per link
 //!  kernel ─────links─────┼──► Core ────effects─────┼──► events on Services
-//!  interface tasks ──────┘   (one task owns it)    └──► status task: ServiceL2Status objects
+//!  interface tasks ──────┘   (one task owns it)    ├──► status task: ServiceL2Status objects
+//!                                                  ├──► state task: this node's ConfigurationState
+//!                                                  └──► counts ──► metrics over HTTPS
 //! ```
 //!
 //! The core decides without I/O ([`core`]); the tasks around it carry. Nothing is announced before every
@@ -11,9 +13,11 @@
 
 pub mod args;
 pub mod core;
+pub mod counts;
 pub mod exclude;
 pub mod interface;
 mod run;
+pub mod state;
 pub mod status;
 mod watches;
 

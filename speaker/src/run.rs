@@ -1,28 +1,37 @@
 //! From the command line to the end: starts the tasks and owns the core.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use announce::Settings;
 use anyhow::Context;
 use api::names::SPEAKER_COMPONENT;
+use kube::Client;
 use kube_ext::EventRecorder;
 use l2::Instant;
+use metrics::Metrics;
 use sockets::boot_time;
 use telemetry::Probes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use tracing::{debug, info};
+use tracing::{debug, error, info, warn};
 
 use crate::args::Args;
 use crate::core::{Core, Effect, Input};
+use crate::counts::Counts;
 use crate::exclude::Exclude;
 use crate::interface::{Conflict, Interface};
+use crate::state::{Desired, StateWriter};
 use crate::status::{StatusInput, StatusWriter};
 use crate::watches::{self, Viewpoint};
 
 /// Changes waiting for the core. Whoever brings more waits.
 const QUEUE: usize = 1024;
+
+/// How long to wait before the metrics are tried to be served again.
+const METRICS_AGAIN: Duration = Duration::from_secs(30);
 
 /// Announces until the process is told to end.
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -34,13 +43,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
-    let probes = Probes::new();
+    if !args.pprof_bind_address.is_empty() {
+        warn!("--pprof-bind-address has no effect: there is no profiler");
+    }
+    let (metrics, probes) = (Metrics::new(), Probes::new());
+    let counts = Counts::new(&metrics, &node);
     let probe_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.health_probe_port);
     let (inputs, queue) = mpsc::channel(QUEUE);
     let instance = args.pod_name.clone().unwrap_or_else(|| node.clone());
     let events = EventRecorder::new(client.clone(), SPEAKER_COMPONENT, instance).on_host(node.as_str());
     let (status, status_inputs) = mpsc::unbounded_channel();
     let writer = StatusWriter::new(client.clone(), &namespace, node.clone());
+    let (state, desired) = watch::channel(Desired::default());
+    let state_writer = StateWriter::new(client.clone(), &namespace, node.clone());
     let view = Viewpoint {
         node: &node,
         namespace: &namespace,
@@ -49,10 +64,22 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Dropped, and so stopped, at the end of this function, as is everything else here.
     let _watches = watches::start(&client, &view, &inputs);
-    let owner = Owner::new(Core::new(settings, exclude), events, status, probes.clone());
+    let owner = Owner {
+        core: Core::new(settings, exclude),
+        interfaces: BTreeMap::new(),
+        events,
+        status,
+        state,
+        counts,
+        probes: probes.clone(),
+        ready: false,
+        reports: mpsc::channel(QUEUE),
+    };
     tokio::select! {
         () = owner.run(queue) => anyhow::bail!("the queue of changes was closed"),
         () = writer.run(status_inputs) => anyhow::bail!("the queue of status objects was closed"),
+        () = state_writer.run(desired) => anyhow::bail!("the configuration is not judged any more"),
+        never = serve_metrics(&args, &metrics, &client) => match never {},
         result = watches::links(inputs.clone()) => {
             result.context("the speaker cannot go on without knowing the node's links")?;
             anyhow::bail!("the watch of the node's links ended")
@@ -65,12 +92,31 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// Serves the metrics, whatever hinders: addresses do not depend on who counts them.
+async fn serve_metrics(args: &Args, metrics: &Metrics, client: &Client) -> Infallible {
+    let mut told = String::new();
+    loop {
+        let ended = metrics::serve(&args.metrics, &args.tls, metrics.clone(), client.clone()).await;
+        let text = match ended {
+            Ok(never) => return never,
+            Err(error) => error.to_string(),
+        };
+        if text != told {
+            error!("no metrics are served, trying again every 30 seconds; addresses stay announced: {text}");
+            told = text;
+        }
+        sleep(METRICS_AGAIN).await;
+    }
+}
+
 /// The task that owns the core and the interfaces.
 struct Owner {
     core: Core,
     interfaces: BTreeMap<u32, Interface>,
     events: EventRecorder,
     status: mpsc::UnboundedSender<StatusInput>,
+    state: watch::Sender<Desired>,
+    counts: Counts,
     probes: Probes,
     ready: bool,
     reports: (mpsc::Sender<Conflict>, mpsc::Receiver<Conflict>),
@@ -81,23 +127,6 @@ fn now() -> Instant {
 }
 
 impl Owner {
-    fn new(
-        core: Core,
-        events: EventRecorder,
-        status: mpsc::UnboundedSender<StatusInput>,
-        probes: Probes,
-    ) -> Self {
-        Self {
-            core,
-            interfaces: BTreeMap::new(),
-            events,
-            status,
-            probes,
-            ready: false,
-            reports: mpsc::channel(QUEUE),
-        }
-    }
-
     async fn run(mut self, mut queue: mpsc::Receiver<Input>) {
         let mut effects = Vec::new();
         self.tell_missing();
@@ -119,7 +148,12 @@ impl Owner {
                 }
                 () = timeout => Input::Timeout,
             };
+            let object = input.is_object();
             self.core.handle(now(), input, &mut effects);
+            if object {
+                let refused = |effect: &Effect| matches!(effect, Effect::Configured(Some(_)));
+                self.counts.handled(effects.iter().any(refused));
+            }
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -132,7 +166,8 @@ impl Owner {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Open { index, name, link } => {
-                let interface = Interface::open(index, name, link, self.reports.0.clone());
+                let interface =
+                    Interface::open(index, name, link, self.counts.clone(), self.reports.0.clone());
                 self.interfaces.insert(index, interface);
             }
             Effect::Close { index } => drop(self.interfaces.remove(&index)),
@@ -146,7 +181,16 @@ impl Owner {
             }
             Effect::Status(service, want) => self.tell_status(StatusInput::Want(service, want)),
             Effect::Actual(change) => self.tell_status(StatusInput::Actual(change)),
-            Effect::Owner(owner) => self.tell_status(StatusInput::Owner(owner)),
+            Effect::Owner(owner) => {
+                self.state.send_modify(|desired| desired.owner = Some(owner.clone()));
+                self.tell_status(StatusInput::Owner(owner));
+            }
+            Effect::Announced { service, address, on } => self.counts.announced(&service, address, on),
+            Effect::LetGo(address) => self.counts.let_go(address),
+            Effect::Configured(mistake) => {
+                self.counts.configured(mistake.is_none());
+                self.state.send_modify(|desired| desired.verdict = Some(mistake.into()));
+            }
             Effect::Ready => {
                 self.ready = true;
                 self.probes.ready(true);
@@ -165,5 +209,31 @@ impl Owner {
     fn tell_missing(&self) {
         let missing: Vec<String> = self.core.missing().map(ToString::to_string).collect();
         self.probes.not_ready(format!("waiting for the first list of {}", missing.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use clap::Parser;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_that_cannot_be_served_do_not_end_the_speaker() {
+        let taken = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        let (mock, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let client = Client::new(mock, "metallb-system");
+        for flag in [format!("--port={port}"), "--metrics-cert-dir=/no/such/folder".to_owned()] {
+            let args = Args::try_parse_from(["speaker", &flag]).expect("accepted");
+            let metrics = Metrics::new();
+            let serving = serve_metrics(&args, &metrics, &client);
+            assert!(timeout(Duration::from_millis(100), serving).await.is_err(), "{flag}: it goes on trying");
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! The watches of the API server and of the kernel, as inputs of the core.
 
-use api::{IPAddressPool, L2Advertisement, ServiceL2Status, names};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use std::fmt::Debug;
+
+use api::{ServiceL2Status, names};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::{Api, Client};
-use kube_ext::{watch, watch_config};
+use kube::{Api, Client, Resource};
+use kube_ext::{Change, watch, watch_config};
+use serde::de::DeserializeOwned;
 use sockets::{LinkChange, LinkWatch, WatchError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -53,18 +57,18 @@ pub(crate) fn start(client: &Client, view: &Viewpoint<'_>, out: &mpsc::Sender<In
         Input::Speaker,
         out.clone(),
     ));
+    let namespace = view.namespace;
+    spawn_whole(&mut tasks, client, namespace, Input::Pool, out);
+    spawn_whole(&mut tasks, client, namespace, Input::Advertisement, out);
+    spawn_whole(&mut tasks, client, namespace, Input::BgpAdvertisement, out);
+    spawn_whole(&mut tasks, client, namespace, Input::Peer, out);
+    spawn_whole(&mut tasks, client, namespace, Input::BfdProfile, out);
+    spawn_whole(&mut tasks, client, namespace, Input::Community, out);
     tasks.spawn(watch(
-        Api::<IPAddressPool>::namespaced(client.clone(), view.namespace),
+        Api::<Secret>::namespaced(client.clone(), namespace),
         all(),
-        |pool| pool,
-        Input::Pool,
-        out.clone(),
-    ));
-    tasks.spawn(watch(
-        Api::<L2Advertisement>::namespaced(client.clone(), view.namespace),
-        all(),
-        |advertisement| advertisement,
-        Input::Advertisement,
+        secret,
+        Input::Secret,
         out.clone(),
     ));
     tasks.spawn(watch(
@@ -75,6 +79,31 @@ pub(crate) fn start(client: &Client, view: &Viewpoint<'_>, out: &mpsc::Sender<In
         out.clone(),
     ));
     tasks
+}
+
+/// Watches a kind of the configuration in MetalLB's namespace, of which everything is kept.
+fn spawn_whole<K>(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    namespace: &str,
+    wrap: impl Fn(Change<K>) -> Input + Send + 'static,
+    out: &mpsc::Sender<Input>,
+) where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    tasks.spawn(watch(api, watch_config(), |object| object, wrap, out.clone()));
+}
+
+/// What the configuration needs to know of a Secret. The data is dropped.
+fn secret(object: Secret) -> config::Secret {
+    config::Secret {
+        namespace: object.metadata.namespace.unwrap_or_default(),
+        name: object.metadata.name.unwrap_or_default(),
+        kind: object.type_.unwrap_or_default(),
+        has_password: object.data.is_some_and(|data| data.contains_key("password")),
+    }
 }
 
 /// Hands on the changes of this host's links. Ends with an error, or when nobody listens any more.

@@ -72,6 +72,8 @@ fn link(index: u32, name: &str) -> Link {
 struct Story {
     core: Core,
     done: Vec<Effect>,
+    /// What was wrong each time that the configuration was read.
+    mistakes: Vec<Option<String>>,
 }
 
 impl Story {
@@ -80,7 +82,7 @@ impl Story {
     fn prepared(before: Vec<Input>) -> Self {
         let settings = Settings { node: "iris3".into(), ..Settings::default() };
         let exclude = Exclude::new(["^cni", "^docker"]).expect("valid patterns");
-        let mut story = Self { core: Core::new(settings, exclude), done: Vec::new() };
+        let mut story = Self { core: Core::new(settings, exclude), done: Vec::new(), mistakes: Vec::new() };
         let pool = json!({"metadata": {"name": "blue"}, "spec": {"addresses": ["10.20.30.0/24"]}});
         let pool = serde_json::from_value(pool).expect("a valid pool");
         story.tell(Input::Pool(Change::Apply(ObjectKey::new("metallb-system", "blue"), pool)));
@@ -101,6 +103,11 @@ impl Story {
             Input::Speaker(Change::Synced),
             Input::Pool(Change::Synced),
             Input::Advertisement(Change::Synced),
+            Input::BgpAdvertisement(Change::Synced),
+            Input::Peer(Change::Synced),
+            Input::BfdProfile(Change::Synced),
+            Input::Community(Change::Synced),
+            Input::Secret(Change::Synced),
             Input::Status(Change::Synced),
         ] {
             story.tell(synced);
@@ -141,6 +148,15 @@ impl Story {
                 Effect::Open { name, .. } => did.opened.push(name),
                 Effect::Close { index } => did.closed.push(index),
                 Effect::Ready => did.ready = true,
+                Effect::Announced { service, address, on } => {
+                    assert_eq!(
+                        (service.namespace.as_str(), address),
+                        ("shop", IP.parse().expect("an address"))
+                    );
+                    did.shown.push((service.name, on));
+                }
+                Effect::LetGo(_) => did.let_go += 1,
+                Effect::Configured(mistake) => self.mistakes.push(mistake),
                 Effect::Interface { command: Command::Link(_) | Command::Allies(_), .. }
                 | Effect::Actual(_)
                 | Effect::Owner(_) => {}
@@ -157,6 +173,9 @@ struct Did {
     wants: Vec<(String, Want)>,
     opened: Vec<String>,
     closed: Vec<u32>,
+    /// The Services that are announced now, or not any more.
+    shown: Vec<(String, bool)>,
+    let_go: usize,
     ready: bool,
 }
 
@@ -395,4 +414,165 @@ fn the_owner_of_status_objects_is_the_daemon_set_of_the_own_pod() {
     assert_eq!((owner.controller, owner.block_owner_deletion), (None, None));
     assert!(SpeakerPod::reduce(&pod, Some("speaker-y")).owner.is_none());
     assert!(SpeakerPod::reduce(&pod, None).owner.is_none());
+}
+
+#[test]
+fn what_is_announced_is_shown_for_each_service_and_its_address_until_the_last_lets_go() {
+    let shown = |name: &str, on| (name.to_owned(), on);
+    let mut story = Story::begun(Vec::new());
+    let did = story.take();
+    assert_eq!((did.shown, did.let_go), (vec![shown("web", true)], 0));
+    story.tell(Input::Service(Change::Apply(key("dns"), service())));
+    story.tell(Input::Slice(Change::Apply(key("dns-1"), slice("dns"))));
+    assert_eq!(story.take().shown, [shown("dns", true)]);
+    // Other interfaces are no other announcement.
+    story.tell(advertisement(&json!({"interfaces": ["eth1"]})));
+    assert_eq!(story.take().shown, []);
+    story.tell(Input::Service(Change::Delete(key("web"))));
+    let did = story.take();
+    assert_eq!((did.shown, did.let_go), (vec![shown("web", false)], 0), "the other needs the address");
+    story.tell(Input::Slice(Change::Delete(key("dns-1"))));
+    let did = story.take();
+    assert_eq!((did.shown, did.let_go), (vec![shown("dns", false)], 1));
+}
+
+fn not_announced<'a>(events: &'a [(EventKind, &'static str, String)]) -> &'a str {
+    match events {
+        [(EventKind::Warning, "notAnnounced", text)] => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_service_that_nobody_announces_is_told_when_it_stays_so_and_again_while_it_lasts() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement(&json!({"ipAddressPools": ["other"]})));
+    assert_eq!(story.take().events, [], "perhaps it is over in a moment");
+    assert_eq!(story.core.poll_timeout(), Some(at(10)));
+    story.tell_at(at(10), Input::Timeout);
+    let did = story.take();
+    let text = not_announced(&did.events);
+    let expected = "Service \"shop/web\" is not announced: no L2Advertisement announces IPAddressPool \"blue\": create one";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(story.core.poll_timeout(), Some(at(3_010)));
+    story.tell_at(at(3_010), Input::Timeout);
+    not_announced(&story.take().events);
+    // Another obstacle is news.
+    story.tell_at(at(3_020), advertisement(&json!({"nodeSelectors": [{"matchLabels": {"no": "node"}}]})));
+    story.tell_at(at(3_030), Input::Timeout);
+    assert!(not_announced(&story.take().events).contains("3 are on a node that no matching L2Advertisement"));
+    // Other counts of nodes are not.
+    story.tell_at(at(3_040), speaker_of("iris1", false));
+    story.tell_at(at(3_060), Input::Timeout);
+    assert_eq!(story.take().events, []);
+    story.tell_at(at(3_070), advertisement(&json!({})));
+    assert_eq!(story.take().events, [assigned()]);
+    assert_eq!(story.core.poll_timeout(), None);
+}
+
+#[test]
+fn what_is_mended_in_time_is_not_told() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement(&json!({"ipAddressPools": ["other"]})));
+    story.tell_at(at(5), advertisement(&json!({})));
+    assert_eq!((story.take().events, story.core.poll_timeout()), (vec![assigned()], None));
+    // Neither is a Service that ends meanwhile, nor one without endpoints.
+    story.tell_at(at(6), advertisement(&json!({"ipAddressPools": ["other"]})));
+    story.tell_at(at(7), Input::Slice(Change::Delete(key("web-1"))));
+    assert_eq!(story.core.poll_timeout(), None);
+    story.tell_at(at(8), Input::Slice(Change::Apply(key("web-1"), slice("web"))));
+    assert_eq!(story.core.poll_timeout(), Some(at(18)));
+    story.tell_at(at(9), Input::Service(Change::Delete(key("web"))));
+    assert_eq!(story.core.poll_timeout(), None);
+}
+
+#[test]
+fn one_speaker_tells_and_another_takes_over_what_it_told() {
+    // For this address iris3 comes first, then iris2, then iris1: that node's own speaker says nothing.
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement(&json!({"ipAddressPools": ["other"]})));
+    story.tell_at(at(1), speaker_of("iris3", false));
+    story.tell_at(at(10), Input::Timeout);
+    assert_eq!(story.take().events, [], "iris2 tells, because this speaker is not ready");
+    story.tell_at(at(20), speaker_of("iris3", true));
+    assert_eq!(story.take().events, [], "it has been told");
+    story.tell_at(at(3_010), Input::Timeout);
+    not_announced(&story.take().events);
+}
+
+#[test]
+fn many_services_with_one_cause_are_told_about_bit_by_bit() {
+    let mut story = Story::begun(Vec::new());
+    for number in 0..249 {
+        let name = format!("web{number}");
+        story.tell(Input::Service(Change::Apply(key(&name), service())));
+        story.tell(Input::Slice(Change::Apply(key(&format!("{name}-1")), slice(&name))));
+    }
+    story.tell(advertisement(&json!({"ipAddressPools": ["other"]})));
+    story.take();
+    for (seconds, told, next) in [(10, 100, 11), (11, 100, 12), (12, 50, 3_010)] {
+        assert_eq!(story.core.poll_timeout(), Some(at(seconds)));
+        story.tell_at(at(seconds), Input::Timeout);
+        assert_eq!((story.take().events.len(), story.core.poll_timeout()), (told, Some(at(next))));
+    }
+}
+
+fn object<K: serde::de::DeserializeOwned>(name: &str, spec: &serde_json::Value) -> Change<K> {
+    let object = json!({"metadata": {"name": name, "namespace": "metallb-system"}, "spec": spec});
+    let object = serde_json::from_value(object).expect("an object of this kind");
+    Change::Apply(ObjectKey::new("metallb-system", name), object)
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_reported_until_it_is_mended() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    assert_eq!(story.mistakes, [None], "read once all of it was known");
+    story.tell(Input::Pool(object("red", &json!({"addresses": ["10.0.0.0/99"]}))));
+    story.take();
+    let mistake = story.mistakes.pop().flatten().expect("a mistake");
+    assert!(mistake.starts_with("configuration error: ") && mistake.contains("10.0.0.0/99"), "{mistake}");
+    story.tell(Input::Pool(Change::Delete(ObjectKey::new("metallb-system", "red"))));
+    story.take();
+    assert_eq!(story.mistakes.pop(), Some(None));
+}
+
+#[test]
+fn a_secret_that_no_peer_names_and_a_label_without_bgp_read_nothing_anew() {
+    let secret = |name: &str, has_password| {
+        let secret = config::Secret {
+            namespace: "metallb-system".into(),
+            name: name.into(),
+            kind: "kubernetes.io/basic-auth".into(),
+            has_password,
+        };
+        Input::Secret(Change::Apply(ObjectKey::new("metallb-system", name), secret))
+    };
+    let labelled = |color: &str| {
+        let labels = [("color".to_owned(), color.to_owned())].into();
+        Input::Node(Change::Apply(ObjectKey::new("", "iris1"), Node { labels, ..Node::default() }))
+    };
+    let mut story = Story::begun(Vec::new());
+    let reads = |story: &mut Story, input| {
+        story.tell(input);
+        story.take();
+        std::mem::take(&mut story.mistakes).len()
+    };
+    story.take();
+    story.mistakes.clear();
+    assert_eq!(reads(&mut story, secret("bgp", false)), 0);
+    assert_eq!(reads(&mut story, labelled("blue")), 0);
+    let peer = json!({"myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1", "passwordSecret": {"name": "bgp"}});
+    assert_eq!(reads(&mut story, Input::Peer(object("router", &peer))), 1);
+    assert_eq!(reads(&mut story, Input::BgpAdvertisement(object("all", &json!({})))), 1);
+    assert_eq!(reads(&mut story, secret("other", true)), 0, "of nobody");
+    assert_eq!(reads(&mut story, secret("bgp", false)), 0, "the same again");
+    assert_eq!(reads(&mut story, secret("bgp", true)), 1);
+    assert_eq!(reads(&mut story, labelled("blue")), 0, "the same again");
+    assert_eq!(reads(&mut story, labelled("green")), 1);
+    let gone = Change::Delete(ObjectKey::new("metallb-system", "bgp"));
+    assert_eq!(reads(&mut story, Input::Secret(gone)), 1);
 }

@@ -7,11 +7,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use l2::{arp, ethernet};
+use metrics::Metrics;
 use net::MacAddr;
 use netns::{Lan, OWN, OWN_MAC, PEER, PEER_MAC};
 use nix::net::if_::if_nametoindex;
 use sockets::{PacketSocket, Traffic};
 use speaker::core::Command;
+use speaker::counts::Counts;
 use speaker::interface::{Conflict, Interface};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -35,9 +37,19 @@ fn link() -> l2::Link {
 
 /// The task under test, and what it reports.
 fn open() -> (Interface, mpsc::Receiver<Conflict>) {
+    open_counted(&Counts::new(&Metrics::new(), "iris1"))
+}
+
+fn open_counted(counts: &Counts) -> (Interface, mpsc::Receiver<Conflict>) {
     let (reports, reported) = mpsc::channel(8);
     let index = if_nametoindex(OWN).expect("the interface is there");
-    (Interface::open(index, OWN.to_owned(), link(), reports), reported)
+    (Interface::open(index, OWN.to_owned(), link(), counts.clone(), reports), reported)
+}
+
+/// The value of a counter of Layer 2.
+fn count(metrics: &Metrics, name: &str, ip: &str) -> Option<u64> {
+    let start = format!("metallb_layer2_{name}{{ip=\"{ip}\"}} ");
+    metrics.text().lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
 }
 
 /// What the peer hears on the LAN.
@@ -62,7 +74,8 @@ async fn ask(lan: &Lan, command: &str) -> (bool, String) {
     let words = lan.peer_words(command);
     let (program, arguments) = words.split_first().expect("a command");
     let output = tokio::process::Command::new(program).args(arguments).output().await.expect("it can be run");
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// As [`netns::run`], with the task under test on its thread in this namespace, and the test beside it.
@@ -80,7 +93,16 @@ async fn arping(lan: &Lan) -> (bool, String) {
 }
 
 async fn ndisc6(lan: &Lan) -> (bool, String) {
-    ask(lan, &format!("ndisc6 -1 -q -r 2 -w 1000 {V6} {PEER}")).await
+    let asked = async {
+        loop {
+            let (found, text) = ask(lan, &format!("ndisc6 -1 -q -r 2 -w 1000 {V6} {PEER}")).await;
+            // The peer's kernel notices a moment late that its new link is up.
+            if !text.contains("Network is unreachable") {
+                return (found, text);
+            }
+        }
+    };
+    timeout(SOON, asked).await.expect("the peer has a network")
 }
 
 #[test]
@@ -159,7 +181,8 @@ fn another_host_that_wants_the_ipv6_address_is_told_that_it_is_taken() {
     run(async {
         let (interface, _reports) = open();
         interface.tell(Command::Take(address(V6)));
-        assert!(ndisc6(&lan).await.0, "the address is held");
+        let (found, text) = ndisc6(&lan).await;
+        assert!(found, "the address is held: {text}");
         lan.peer(&format!("sysctl -qw net.ipv6.conf.{PEER}.accept_dad=1 net.ipv6.conf.all.accept_dad=1"));
         lan.peer(&format!("ip address add {V6}/64 dev {PEER}"));
         let failed = async {
@@ -173,6 +196,44 @@ fn another_host_that_wants_the_ipv6_address_is_told_that_it_is_taken() {
         };
         let line = timeout(SOON, failed).await.expect("duplicate address detection ends");
         assert!(line.contains("dadfailed"), "{line}");
+    });
+}
+
+#[test]
+fn questions_answers_and_announcements_are_counted_by_address() {
+    let lan = Lan::new();
+    run(async {
+        let metrics = Metrics::new();
+        let counts = Counts::new(&metrics, "iris1");
+        let (interface, _reports) = open_counted(&counts);
+        let peer = listen(&lan);
+        interface.tell(Command::Take(address(V4)));
+        interface.tell(Command::Take(address(V6)));
+        while hear(&peer).await.sender_ip != address(V4) {}
+        for _ in 0..3 {
+            assert!(arping(&lan).await.0, "answered");
+        }
+        assert!(ndisc6(&lan).await.0, "answered");
+        assert!(!ask(&lan, &format!("arping -c 1 -w 1 -i {PEER} 192.0.2.99")).await.0, "not ours");
+        // An answer is counted after it went out.
+        let counted = async {
+            while count(&metrics, "responses_sent", V4) != Some(3)
+                || count(&metrics, "responses_sent", V6) != Some(1)
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, counted).await.expect("counted");
+        assert_eq!(count(&metrics, "requests_received", V4), Some(3));
+        assert_eq!(count(&metrics, "requests_received", V6), Some(1));
+        assert!(count(&metrics, "gratuitous_sent", V4) >= Some(2));
+        assert_eq!(count(&metrics, "conflicts_detected", V4), Some(0));
+        assert_eq!(count(&metrics, "requests_received", "192.0.2.99"), None);
+        interface.tell(Command::Release(address(V4)));
+        counts.let_go(address(V4));
+        arping(&lan).await;
+        assert_eq!(count(&metrics, "requests_received", V4), None);
+        assert_eq!(count(&metrics, "requests_received", V6), Some(1));
     });
 }
 

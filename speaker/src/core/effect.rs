@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use announce::ServiceKey;
+use announce::{Obstacle, ServiceKey};
 use api::names;
 use k8s_openapi::api::core::v1::{self, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -25,6 +25,16 @@ pub enum Kind {
     Pools,
     /// L2Advertisements.
     Advertisements,
+    /// BGPAdvertisements.
+    BgpAdvertisements,
+    /// BGPPeers.
+    Peers,
+    /// BFDProfiles.
+    BfdProfiles,
+    /// Communities.
+    Communities,
+    /// Secrets of MetalLB's namespace.
+    Secrets,
     /// This node's `ServiceL2Status` objects.
     Statuses,
     /// This node's links.
@@ -33,13 +43,18 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Services,
         Self::EndpointSlices,
         Self::Nodes,
         Self::Speakers,
         Self::Pools,
         Self::Advertisements,
+        Self::BgpAdvertisements,
+        Self::Peers,
+        Self::BfdProfiles,
+        Self::Communities,
+        Self::Secrets,
         Self::Statuses,
         Self::Links,
     ];
@@ -54,6 +69,11 @@ impl fmt::Display for Kind {
             Self::Speakers => "speaker Pods",
             Self::Pools => "IPAddressPools",
             Self::Advertisements => "L2Advertisements",
+            Self::BgpAdvertisements => "BGPAdvertisements",
+            Self::Peers => "BGPPeers",
+            Self::BfdProfiles => "BFDProfiles",
+            Self::Communities => "Communities",
+            Self::Secrets => "Secrets",
             Self::Statuses => "ServiceL2Statuses",
             Self::Links => "network links",
         })
@@ -170,6 +190,19 @@ pub enum Effect {
     Actual(Change<StatusView>),
     /// The owner of status objects.
     Owner(OwnerReference),
+    /// An address of a Service is announced, or not any more.
+    Announced {
+        /// The Service.
+        service: ServiceKey,
+        /// The address.
+        address: IpAddr,
+        /// Whether it is.
+        on: bool,
+    },
+    /// The address is held for no Service any more.
+    LetGo(IpAddr),
+    /// The configuration was read: what is wrong with it, if anything is.
+    Configured(Option<String>),
     /// Everything is known and decided: the Pod is ready.
     Ready,
 }
@@ -232,6 +265,12 @@ impl Notice {
     /// The events of being elected without an interface to announce on.
     pub(crate) fn failed(&self, messages: &[String]) -> Vec<Effect> {
         messages.iter().map(|m| self.event(EventKind::Warning, "announceFailed", m.clone())).collect()
+    }
+
+    /// The event of nobody's announcing it.
+    pub(crate) fn unannounced(&self, obstacle: &Obstacle) -> Effect {
+        let message = format!("Service \"{}\" is not announced: {obstacle}", self.service);
+        self.event(EventKind::Warning, "notAnnounced", message)
     }
 
     /// The event of another host's having the address.

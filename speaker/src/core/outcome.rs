@@ -71,6 +71,14 @@ impl Outcome {
         Self::Hindered { messages: announcement.addresses.iter().map(message).collect() }
     }
 
+    /// What is announced, where something is.
+    pub(crate) fn announcement(&self) -> Option<&Announcement> {
+        match self {
+            Self::Announced { announcement, .. } => Some(announcement),
+            Self::Hindered { .. } | Self::Not(_) => None,
+        }
+    }
+
     /// Says in the log what changed.
     pub(crate) fn log(&self, service: &ServiceKey, before: Option<&Self>) {
         match self {
