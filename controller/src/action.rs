@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use api::IPAddressPoolStatus;
+use ipam::Usage;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube_ext::{EventKind, ObjectKey};
 
@@ -20,6 +21,15 @@ pub enum Action {
         /// What to write.
         status: IPAddressPoolStatus,
     },
+    /// Show what is in a pool now, or with `None` that it is not in force any more.
+    Measure {
+        /// The name of the pool.
+        name: String,
+        /// What is in it.
+        measure: Option<Measure>,
+    },
+    /// Tell whether the configuration is valid: it was not, or was, before.
+    Stand(Standing),
     /// Tell the user.
     Event {
         /// About which object.
@@ -27,6 +37,26 @@ pub enum Action {
         /// What to tell.
         note: Note,
     },
+}
+
+/// What is in a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Its addresses, and those in use.
+    pub usage: Usage,
+    /// The Services that have addresses of it.
+    pub services: u64,
+}
+
+/// What a program makes of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is valid and in force.
+    Valid,
+    /// It is not, for this reason; what was in force before stays, as far as it can.
+    Invalid(String),
+    /// It could not be read so far, for this reason.
+    Unknown(String),
 }
 
 /// A change of a Service's status and of the annotations that go with it.

@@ -11,6 +11,7 @@
 
 mod configuring;
 mod deciding;
+mod served;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,10 +23,11 @@ use ipam::{Allocation, Allocator, Labels};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube_ext::{EventKind, ObjectKey};
 
-use crate::action::{Action, Desired, Note, Outcome};
+use crate::action::{Action, Desired, Measure, Note, Outcome, Standing};
 use crate::holder::Holder;
 use crate::service::Service;
 use deciding::Freed;
+use served::Served;
 use waiting::Waiting;
 
 /// All that the controller knows and has decided.
@@ -56,6 +58,12 @@ pub struct Core {
     counted: BTreeSet<String>,
     /// What the statuses of the pools say, or will when what is under way is written.
     counters: BTreeMap<String, IPAddressPoolStatus>,
+    /// Whether the configuration is valid, as the user knows.
+    standing: Option<Standing>,
+    /// What was shown of the pools.
+    measured: BTreeMap<String, Measure>,
+    /// Who has addresses of which pool, for their number.
+    served: Served,
     /// Pools whose counters are being written.
     writing_pools: BTreeSet<String>,
 }

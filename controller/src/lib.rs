@@ -7,23 +7,27 @@
 //! core: index ──▶ judge (one Service) ──▶ ipam ──▶ actions
 //!        │ runtime: writers, outside the owner
 //!        ▼
-//! services/status, ipaddresspools/status, events
+//! services/status, ipaddresspools/status, events, ConfigurationState, metrics
 //! ```
 //!
 //! Everything that decides is in [`core`], without a clock or a network; `runtime` only carries.
 #![forbid(unsafe_code)]
 
 pub mod action;
+mod admission;
 mod args;
 pub mod core;
+mod gauges;
 mod holder;
 mod judge;
+mod program;
 mod runtime;
 mod secret;
 pub mod service;
+mod state;
 #[cfg(test)]
 mod testing;
 mod writer;
 
-pub use args::Args;
-pub use runtime::run;
+pub use args::{Args, WebhookMode, WebhookOptions};
+pub use program::run;

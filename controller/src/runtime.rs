@@ -1,10 +1,11 @@
-//! The running program: watches in, decisions, writes out.
+//! Giving addresses: watches in, decisions, writes out.
 //!
 //! ```text
 //! four watches ──┐                     ┌──▶ a task per write (at most WRITES at work) ──┐
 //!                ├──▶ Owner: Core ─────┤                                                │
 //!                │                     └──▶ EventRecorder                               │
-//!                └───────────────────────── outcomes, retries ◀─────────────────────────┘
+//!                ├───────────────────────── outcomes, retries ◀─────────────────────────┘
+//!                └──▶ Reports: metrics, readiness, the standing of the configuration
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,22 +13,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{IPAddressPool, L2Advertisement, names};
+use api::{IPAddressPool, L2Advertisement};
 use ipam::Labels;
 use k8s_openapi::api::core::v1 as core_v1;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use kube_ext::{Change, EventKind, EventRecorder, Gate, ObjectKey, watch, watch_config};
-use telemetry::Probes;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use metrics::ClientMetrics;
+use tokio::sync::{Semaphore, mpsc, watch as channel};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::action::{Action, Note, Outcome, StatusWrite};
-use crate::args::Args;
+use crate::action::{Action, Note, Outcome, Standing, StatusWrite};
 use crate::core::Core;
+use crate::gauges::PoolGauges;
 use crate::service::Service;
-use crate::{secret, writer};
+use crate::writer;
 
 /// Writes at work at the same time. The others wait for their turn.
 const WRITES: usize = 16;
@@ -35,6 +36,8 @@ const WRITES: usize = 16;
 const INBOX: usize = 1024;
 /// Messages that are looked at before the next decision.
 const BATCH: usize = 512;
+/// After this time without all lists users are told that the configuration could not be read.
+const UNREAD: Duration = Duration::from_secs(10);
 /// How often a Warning that still holds is told again: events are forgotten after an hour.
 const REMIND: Duration = Duration::from_secs(50 * 60);
 /// The pauses between attempts to write one object double from the first to the longest.
@@ -53,6 +56,19 @@ enum Message {
     RetryPool(String),
 }
 
+impl Message {
+    /// Whether an object of the cluster has changed.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Service(change) => !matches!(change, Change::Synced),
+            Self::Namespace(change) => !matches!(change, Change::Synced),
+            Self::Pool(change) => !matches!(change, Change::Synced),
+            Self::L2Advertisement(change) => !matches!(change, Change::Synced),
+            Self::Written(..) | Self::Retry(_) | Self::PoolWritten(..) | Self::RetryPool(_) => false,
+        }
+    }
+}
+
 /// The kinds that must have been listed before anything is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -62,41 +78,27 @@ enum Kind {
     L2Advertisements,
 }
 
-/// Runs until a signal ends it or something that cannot be mended breaks.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let namespace = args.namespace()?;
-    let client = kube_ext::client().await?;
-    let probes = Probes::new();
-    let recorder = EventRecorder::new(client.clone(), names::CONTROLLER_COMPONENT, args.pod_name.clone());
-    info!(namespace, class = args.lb_class, version = env!("CARGO_PKG_VERSION"), "controller starts");
-    if !args.ml_secret_name.is_empty() {
-        let (client, namespace, args) = (client.clone(), namespace.clone(), args.clone());
-        tokio::spawn(async move {
-            secret::keep(client, &namespace, &args.ml_secret_name, &args.deployment).await;
-        });
-    }
-    let owner = Owner::new(client, namespace, &args, recorder, probes.clone());
-    tokio::select! {
-        failed = probes.serve(args.probes()) => match failed {
-            Ok(never) => match never {},
-            Err(error) => Err(error.into()),
-        },
-        () = owner.run() => Ok(()),
-        signal = kube_ext::shutdown_signal() => {
-            info!(signal, "controller ends");
-            Ok(())
-        }
-    }
+/// Where others learn how the work goes.
+pub(crate) struct Reports {
+    /// Events.
+    pub(crate) recorder: EventRecorder,
+    /// Why nothing is decided yet, `None` when it is: for the readiness probe.
+    pub(crate) hindrance: channel::Sender<Option<String>>,
+    /// Whether the configuration is valid, once that is known.
+    pub(crate) standing: channel::Sender<Option<Standing>>,
+    /// Changes handled, configuration loaded or stale.
+    pub(crate) counts: ClientMetrics,
+    /// What is in the pools.
+    pub(crate) gauges: PoolGauges,
 }
 
 /// The one who has the state.
-struct Owner {
+pub(crate) struct Owner {
     core: Core,
     gate: Gate<Kind>,
     client: Client,
     namespace: String,
-    recorder: EventRecorder,
-    probes: Probes,
+    reports: Reports,
     /// What the tasks of this program send to the owner.
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
@@ -107,16 +109,16 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(client: Client, namespace: String, args: &Args, recorder: EventRecorder, probes: Probes) -> Self {
+    /// Knows nothing yet; `class` is that of the Services to serve, empty for those without one.
+    pub(crate) fn new(client: Client, namespace: String, class: &str, reports: Reports) -> Self {
         let (outbox, inbox) = mpsc::channel(INBOX);
         let kinds = [Kind::Services, Kind::Namespaces, Kind::Pools, Kind::L2Advertisements];
         Self {
-            core: Core::new(Some(args.lb_class.clone())),
+            core: Core::new(Some(class.to_owned())),
             gate: Gate::new(kinds),
             client,
             namespace,
-            recorder,
-            probes,
+            reports,
             inbox,
             outbox,
             turns: Arc::new(Semaphore::new(WRITES)),
@@ -125,9 +127,12 @@ impl Owner {
         }
     }
 
-    async fn run(mut self) {
+    /// Works until the program ends.
+    pub(crate) async fn run(mut self) {
         self.watch();
         self.say_what_is_missing();
+        let unread = sleep_until(Instant::now() + UNREAD);
+        let mut unread = std::pin::pin!(unread);
         let mut remind = reminder();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -136,6 +141,10 @@ impl Owner {
                     if received == 0 {
                         return;
                     }
+                }
+                () = &mut unread, if !self.gate.open() && !unread.is_elapsed() => {
+                    let why = format!("the configuration is not known: {}", self.missing().unwrap_or_default());
+                    self.reports.standing.send_replace(Some(Standing::Unknown(why)));
                 }
                 _ = remind.tick() => {
                     let warnings = self.core.standing_warnings();
@@ -185,6 +194,9 @@ impl Owner {
     }
 
     fn handle(&mut self, message: Message) {
+        if message.is_change() {
+            self.reports.counts.updated(false);
+        }
         match message {
             Message::Service(Change::Apply(_, service)) => self.core.apply_service(service),
             Message::Service(Change::Delete(key)) => {
@@ -213,22 +225,26 @@ impl Owner {
         if self.gate.arrived(kind) {
             info!("everything has been listed: addresses in use are adopted, then others are given");
             self.core.start();
-            self.probes.ready(true);
+            self.reports.hindrance.send_replace(None);
         } else {
             self.say_what_is_missing();
         }
     }
 
     fn say_what_is_missing(&self) {
+        self.reports.hindrance.send_replace(self.missing());
+    }
+
+    /// What is waited for.
+    fn missing(&self) -> Option<String> {
         let missing: Vec<String> = self.gate.missing().map(|kind| format!("{kind:?}")).collect();
-        if !missing.is_empty() {
-            self.probes.not_ready(format!("waiting for the first list of {}", missing.join(", ")));
-        }
+        (!missing.is_empty()).then(|| format!("waiting for the first list of {}", missing.join(", ")))
     }
 
     fn written(&mut self, write: &StatusWrite, outcome: Outcome) {
         match &outcome {
             Outcome::Failed(why) => {
+                self.reports.counts.updated(true);
                 let failures = one_more(&mut self.failures, &write.key);
                 warn!(service = %write.key, error = why, failures, "cannot write the service's status, trying again");
                 self.later(pause(failures), Message::Retry(write.key.clone()));
@@ -253,6 +269,7 @@ impl Owner {
                 self.pool_failures.remove(&name);
             }
             Err(why) => {
+                self.reports.counts.updated(true);
                 let failures = one_more(&mut self.pool_failures, &name);
                 warn!(pool = name, error = why, failures, "cannot write the pool's counters, trying again");
                 self.later(pause(failures), Message::RetryPool(name));
@@ -278,9 +295,29 @@ impl Owner {
                         Message::PoolWritten(name, outcome)
                     });
                 }
+                Action::Measure { name, measure } => self.reports.gauges.show(&name, measure),
+                Action::Stand(standing) => self.stand(standing),
                 Action::Event { about, note } => self.tell(about, note),
             }
         }
+    }
+
+    fn stand(&self, standing: Standing) {
+        match &standing {
+            Standing::Valid => {
+                info!("the configuration is valid and in force");
+                self.reports.counts.config_loaded();
+            }
+            Standing::Invalid(why) | Standing::Unknown(why) => {
+                warn!(
+                    error = why,
+                    "the configuration is not valid: what was in force before stays as far as it can"
+                );
+                self.reports.counts.updated(true);
+                self.reports.counts.config_refused();
+            }
+        }
+        self.reports.standing.send_replace(Some(standing));
     }
 
     fn tell(&self, about: core_v1::ObjectReference, note: Note) {
@@ -294,7 +331,7 @@ impl Owner {
             EventKind::Normal => info!(event = note.reason, object, "{}", note.message),
             EventKind::Warning => warn!(event = note.reason, object, "{}", note.message),
         }
-        self.recorder.record(about, note.kind, note.reason, note.message);
+        self.reports.recorder.record(about, note.kind, note.reason, note.message);
     }
 
     /// Runs a write when it is its turn, and hands in what came of it.
@@ -326,7 +363,7 @@ fn one_more<K: Ord + Clone>(failures: &mut BTreeMap<K, u32>, key: &K) -> u32 {
 }
 
 /// The pause after so many failures in a row.
-fn pause(failures: u32) -> Duration {
+pub(crate) fn pause(failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
 }
 

@@ -90,8 +90,13 @@ async fn create(client: &Client, namespace: &str, name: &str, deployment: &str) 
     }
 }
 
-/// The Deployment, so that the Secret goes when it goes. Without one the Secret stays.
-async fn owner(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Option<OwnerReference>> {
+/// The Deployment as an owner: what it owns goes when it goes. `None` without a name, and where there is no such
+/// Deployment.
+pub(crate) async fn owner(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<Option<OwnerReference>> {
     if name.is_empty() {
         return Ok(None);
     }

@@ -15,7 +15,16 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn answer(self, code: u16, body: &Value) {
-        let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+        self.send(code, body.to_string());
+    }
+
+    /// The answer to a watch, which ends with it.
+    pub(crate) fn tell(self, events: &[Value]) {
+        self.send(200, events.iter().map(|event| format!("{event}\n")).collect());
+    }
+
+    fn send(self, code: u16, body: String) {
+        let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
         self.answer.send_response(response.expect("a status code and a body make a response"));
     }
 

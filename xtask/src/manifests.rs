@@ -8,19 +8,27 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use api::ConversionWebhook;
 use serde_json::Value;
 
 use crate::workspace;
 
 /// The folders whose files are installed, in the order in which an API server should see them.
-const FOLDERS: [&str; 3] = ["crd", "rbac", "manager"];
+const FOLDERS: [&str; 4] = ["crd", "rbac", "manager", "webhook"];
 /// Comes before everything else, for the rest lies in it.
 const NAMESPACE: &str = "manager/namespace.yaml";
 /// `kubectl apply` keeps a copy of each object in an annotation, and annotations are no larger than this in sum.
 const ANNOTATIONS: usize = 256 * 1024;
-/// The images as the files name them; each is followed by the version.
-const IMAGES: [&str; 3] =
-    ["ghcr.io/metallb-rs/operator", "ghcr.io/metallb-rs/controller", "ghcr.io/metallb-rs/speaker"];
+/// The images as the files name them, each followed by the version, and how often: the controller's serves the
+/// webhooks, too.
+const IMAGES: [(&str, usize); 3] = [
+    ("ghcr.io/metallb-rs/operator", 1),
+    ("ghcr.io/metallb-rs/controller", 2),
+    ("ghcr.io/metallb-rs/speaker", 1),
+];
+/// The definition whose objects the webhook server converts. The file itself says nothing of that: where the operator
+/// is installed from a bundle, it is arranged otherwise.
+const CONVERTED: &str = "crd/metallb.io_bgppeers.yaml";
 
 /// Writes the file and the kustomizations, or with `check` fails where one is not what would be written.
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -52,7 +60,11 @@ fn render(config: &Path) -> Result<String> {
     ];
     for path in paths {
         let file = config.join(&path);
-        let content = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut content =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        if path == CONVERTED {
+            content = converted(&content)?;
+        }
         let body = content.trim().trim_start_matches("---").trim();
         // A generated file's header, of which the first line speaks for all.
         let body = if body.starts_with("# Generated") {
@@ -63,6 +75,23 @@ fn render(config: &Path) -> Result<String> {
         parts.push(format!("---\n# Source: config/{path}\n{body}\n"));
     }
     Ok(parts.concat())
+}
+
+/// A definition whose objects are converted by the webhook server.
+fn converted(definition: &str) -> Result<String> {
+    let mut definition: Value = serde_saphyr::from_str(definition).context("a definition is not YAML")?;
+    let mut typed = serde_json::from_value(definition.clone()).context("this is no definition")?;
+    let webhook = ConversionWebhook {
+        namespace: "metallb-system".to_owned(),
+        service: "metallb-webhook-service".to_owned(),
+        path: "/convert".to_owned(),
+        port: Some(443),
+        ca_bundle: None,
+    };
+    webhook.set(&mut typed);
+    // Only this part: the rest stays as it is written.
+    definition["spec"]["conversion"] = serde_json::to_value(typed.spec.conversion)?;
+    serde_saphyr::to_string(&definition).context("a definition is not YAML")
 }
 
 /// The manifests of one folder, as `folder/name.yaml`, in the order of their names.
@@ -100,12 +129,12 @@ fn verify(text: &str) -> Result<()> {
             bail!("{kind} {name} is there twice");
         }
     }
-    for image in IMAGES {
+    for (image, times) in IMAGES {
         let expected = format!("{image}:v{}", env!("CARGO_PKG_VERSION"));
         let at_version = text.matches(&format!("{expected}\n")).count();
         ensure!(
-            at_version == 1 && text.matches(image).count() == 1,
-            "config/manager should name {expected} once"
+            at_version == times && text.matches(image).count() == times,
+            "config/ should name {expected} {times} times"
         );
     }
     Ok(())
@@ -126,6 +155,18 @@ mod tests {
         assert_eq!(verify(twice).expect_err("twice").to_string(), "A a is there twice");
         let nameless = verify("#\n---\nkind: A\n").expect_err("nameless").to_string();
         assert!(nameless.starts_with("a manifest lacks kind or name"), "{nameless}");
+    }
+
+    #[test]
+    fn both_ways_to_install_convert_peers_alike_and_change_nothing_else() {
+        let config = workspace::root().join("config");
+        let read = |path: &str| fs::read_to_string(config.join(path)).expect("a file");
+        let parse = |text: &str| serde_saphyr::from_str::<Value>(text).expect("YAML");
+        let (plain, patch) = (parse(&read(CONVERTED)), parse(&read("default/conversion.yaml")));
+        let mut with = parse(&converted(&read(CONVERTED)).expect("converted"));
+        let conversion = with["spec"].as_object_mut().and_then(|spec| spec.remove("conversion"));
+        assert_eq!(conversion.as_ref(), Some(&patch["spec"]["conversion"]));
+        assert_eq!(with, plain);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ipam::Usage;
 use kube_ext::object_reference;
 
 use super::Core;
-use crate::action::{Action, Note};
+use crate::action::{Action, Measure, Note, Standing};
 use crate::holder::Holder;
 
 impl Core {
@@ -15,6 +15,8 @@ impl Core {
         let resources = Resources {
             pools: self.pools.values().collect(),
             l2_advertisements: self.l2_advertisements.values().collect(),
+            // The rest is the speakers' business.
+            ..Resources::default()
         };
         let config = Config::build(&resources, Some(&self.config));
         let same_pools =
@@ -23,6 +25,11 @@ impl Core {
         let news = self.config.problems.iter().filter(|problem| !self.told.contains(*problem));
         actions.extend(news.filter_map(|problem| self.problem_event(problem)));
         self.told = self.config.problems.iter().cloned().collect();
+        let standing = standing(&self.config);
+        if self.standing.as_ref() != Some(&standing) {
+            self.standing = Some(standing.clone());
+            actions.push(Action::Stand(standing));
+        }
         if same_pools {
             return;
         }
@@ -35,7 +42,7 @@ impl Core {
                 entry.lost = Some(lost);
             }
         }
-        self.counted.extend(self.config.pools.keys().cloned());
+        self.counted.extend(self.config.pools.keys().chain(self.measured.keys()).cloned());
     }
 
     /// The event about a problem, on the object at fault.
@@ -44,18 +51,19 @@ impl Core {
         let about = match problem.object.kind {
             Kind::IPAddressPool => object_reference(self.pools.get(name)?),
             Kind::L2Advertisement => object_reference(self.l2_advertisements.get(name)?),
+            // None of these are read here.
+            Kind::BFDProfile | Kind::BGPPeer | Kind::Community | Kind::BGPAdvertisement => return None,
         };
-        Some(Action::Event { about, note: Note::warning("InvalidConfiguration", problem.message.clone()) })
+        Some(Action::Event { about, note: Note::warning("InvalidConfiguration", problem.message()) })
     }
 
     /// Has the counters of pools written that are not what the pools' statuses say.
     pub(super) fn count(&mut self, actions: &mut Vec<Action>) {
         for name in std::mem::take(&mut self.counted) {
+            let usage = self.allocator.usage(&name);
+            self.measure(&name, usage, actions);
             // What is being written is followed by another count.
-            let Some(usage) = self.allocator.usage(&name).filter(|_| !self.writing_pools.contains(&name))
-            else {
-                continue;
-            };
+            let Some(usage) = usage.filter(|_| !self.writing_pools.contains(&name)) else { continue };
             let status = counters(usage);
             if self.counters.get(&name) != Some(&status) {
                 self.counters.insert(name.clone(), status.clone());
@@ -64,6 +72,23 @@ impl Core {
             }
         }
     }
+
+    /// Has what is in a pool shown where it is not what was shown last.
+    fn measure(&mut self, name: &str, usage: Option<Usage>, actions: &mut Vec<Action>) {
+        let measure = usage.map(|usage| Measure { usage, services: self.served.of(name) });
+        let before = match measure {
+            Some(measure) => self.measured.insert(name.to_owned(), measure),
+            None => self.measured.remove(name),
+        };
+        if before != measure {
+            actions.push(Action::Measure { name: name.to_owned(), measure });
+        }
+    }
+}
+
+/// Whether a configuration is valid, in the words that users of ConfigurationStates look for.
+fn standing(config: &Config) -> Standing {
+    config.error_summary().map_or(Standing::Valid, Standing::Invalid)
 }
 
 /// The counters of a pool: what is available is at most what fits into a number beside what is in use.

@@ -49,6 +49,7 @@ impl Core {
             .collect();
         for (_, key) in &touched {
             self.claim(key);
+            self.note_served(key);
         }
         let (having, lacking): (Vec<_>, Vec<_>) = touched
             .into_iter()
@@ -188,6 +189,13 @@ impl Core {
         self.note_freed(key, before);
     }
 
+    /// Notes which pool serves a Service.
+    fn note_served(&mut self, key: &ObjectKey) {
+        let allocation = self.allocator.get(&Holder::Service(key.clone()));
+        let changed = self.served.set(key, allocation.map(|allocation| allocation.pool.clone()));
+        self.counted.extend(changed.into_iter().flatten().map(|pool| pool.to_string()));
+    }
+
     fn having(&self, key: &ObjectKey) -> Having {
         let holder = Holder::Service(key.clone());
         let leaving = self.services.get(key).map_or(&[][..], |entry| &entry.leaving);
@@ -206,6 +214,7 @@ impl Core {
     /// changes.
     fn note_freed(&mut self, key: &ObjectKey, before: Having) {
         let after = self.having(key);
+        self.note_served(key);
         if before.addresses != after.addresses {
             let pools = before.addresses.iter().chain(&after.addresses).map(|(_, pool)| pool.to_string());
             self.counted.extend(pools);

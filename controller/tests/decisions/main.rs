@@ -4,6 +4,7 @@ mod allocation;
 mod configuration;
 mod families;
 mod random;
+mod reports;
 mod sharing;
 mod world;
 mod writes;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement};
-use controller::action::{Action, Outcome, StatusWrite};
+use controller::action::{Action, Measure, Outcome, Standing, StatusWrite};
 use controller::core::Core;
 use controller::service::{MISSING_POOL, Service};
 use ipam::Labels;
@@ -28,6 +28,10 @@ pub(crate) struct World {
     events: Vec<String>,
     /// Writes to Services and pools since they were last asked for.
     writes: usize,
+    /// What is shown of each pool.
+    pub(crate) measures: BTreeMap<String, Measure>,
+    /// What was told of the configuration.
+    pub(crate) standings: Vec<Standing>,
     /// Services whose status nobody can write.
     pub(crate) unwritable: Vec<&'static str>,
     /// Whether writes wait for [`Self::finish_writes`].
@@ -62,6 +66,7 @@ impl World {
     /// Ends the controller and starts another one, which knows only what the cluster shows.
     pub(crate) fn restart(&mut self) {
         self.under_way.clear();
+        self.measures.clear();
         self.core = Core::new(Some(self.class.clone()));
         for (name, labels) in &self.namespaces {
             self.core.apply_namespace(name, labels.clone());
@@ -201,6 +206,13 @@ impl World {
                     self.core.apply_pool(pool.clone());
                     self.core.pool_written(&name, true);
                 }
+                Action::Measure { name, measure } => {
+                    match measure {
+                        Some(measure) => self.measures.insert(name, measure),
+                        None => self.measures.remove(&name),
+                    };
+                }
+                Action::Stand(standing) => self.standings.push(standing),
                 Action::Event { about, note } => {
                     let kind = if note.kind == EventKind::Normal { "Normal" } else { "Warning" };
                     let mut line = String::new();

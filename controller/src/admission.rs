@@ -1,0 +1,134 @@
+//! The webhooks: whether resources of metallb.io may be stored, and BGPPeers in their other version.
+//!
+//! ```text
+//! watches ──▶ view ──▶ Snapshot ─────┐
+//! API server ──AdmissionReview──▶ judge ──▶ Decision
+//!            ──ConversionReview─▶ api::convert_bgp_peer
+//! ```
+
+mod judge;
+mod view;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kube::Client;
+use tls::CertResolver;
+use tokio::sync::watch as channel;
+use tokio::task::JoinHandle;
+use tracing::info;
+use webhook::{Readiness, RotationConfig, RotationPolicy, Routes, Server, ServerConfig, Target, rotate};
+
+use crate::args::{Args, everywhere};
+use judge::Reviewed;
+use view::Latest;
+
+/// The port of the webhooks, known to every Service that leads to them.
+const PORT: u16 = 9443;
+/// Where the CA of our certificate has to be trusted.
+const CONFIGURATION: &str = "metallb-webhook-configuration";
+const CONVERTED: &str = "bgppeers.metallb.io";
+/// Objects from which on a judgement is found apart from the tasks that answer others.
+const MANY: usize = 200;
+
+/// Webhooks that are served.
+pub(crate) struct Webhooks {
+    /// What hinders them, each until it does not.
+    pub(crate) hindrances: Vec<channel::Receiver<Option<String>>>,
+    /// Dropped, or sent something, they end, after the answers that are being worked on.
+    pub(crate) stop: channel::Sender<bool>,
+    /// Ends with them.
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// Begins to serve them. Fails where the port is taken, or where `--cert-dir` has no certificate.
+pub(crate) async fn serve(args: &Args, client: &Client, namespace: &str) -> anyhow::Result<Webhooks> {
+    let options = &args.webhook;
+    let mut hindrances = Vec::new();
+    let resolver = if options.disable_cert_rotation {
+        Arc::new(CertResolver::from_directory(Path::new(&options.cert_dir)).await?)
+    } else {
+        let resolver = Arc::new(CertResolver::new());
+        hindrances.push(keep_certificate(args, client, namespace, resolver.clone()));
+        resolver
+    };
+    let config =
+        ServerConfig { tls: args.tls.clone(), http2: options.webhook_http2, ..ServerConfig::default() };
+    let server = Server::bind(everywhere(PORT), &config, resolver)?;
+    let latest = view::follow(client, namespace);
+    hindrances.push(hindrance(latest.clone(), |latest| {
+        latest.as_ref().err().filter(|unknown| !unknown.needs_us).map(|unknown| unknown.why.clone())
+    }));
+    let routes = Arc::new(routes(&latest, namespace));
+    let (stop, mut stopped) = channel::channel(false);
+    let task = tokio::spawn(server.serve(routes, async move {
+        // An error says that nobody is left who could.
+        stopped.wait_for(|stop| *stop).await.ok();
+    }));
+    info!(port = PORT, "webhooks are served");
+    Ok(Webhooks { hindrances, stop, task })
+}
+
+/// What is answered on each path.
+fn routes(latest: &channel::Receiver<Latest>, namespace: &str) -> Routes {
+    let convert =
+        |object, version: &str| api::convert_bgp_peer(object, version).map_err(|error| error.to_string());
+    let namespace: Arc<str> = namespace.into();
+    Reviewed::ALL.into_iter().fold(Routes::new().convert("/convert", convert), |routes, kind| {
+        let (latest, namespace) = (latest.clone(), namespace.clone());
+        routes.review(kind.path(), move |request| {
+            let (latest, namespace) = (latest.borrow().clone(), namespace.clone());
+            async move {
+                let many = latest.as_ref().is_ok_and(|snapshot| snapshot.view.len() >= MANY);
+                let work = move || judge::judge(kind, request, &namespace, &latest);
+                if many {
+                    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| judge::failed(&error))
+                } else {
+                    work()
+                }
+            }
+        })
+    })
+}
+
+/// Keeps a certificate of our own making; what hinders that.
+fn keep_certificate(
+    args: &Args,
+    client: &Client,
+    namespace: &str,
+    resolver: Arc<CertResolver>,
+) -> channel::Receiver<Option<String>> {
+    let config = RotationConfig {
+        client: client.clone(),
+        namespace: namespace.to_owned(),
+        secret: args.webhook.webhook_secret.clone(),
+        service: args.webhook.cert_service_name.clone(),
+        targets: vec![Target::Webhooks(CONFIGURATION.to_owned()), Target::Conversion(CONVERTED.to_owned())],
+        policy: RotationPolicy::default(),
+    };
+    let starting = Readiness::NotReady("making a certificate for the webhooks".to_owned());
+    let (readiness, ready) = channel::channel(starting);
+    tokio::spawn(rotate(config, resolver, readiness));
+    hindrance(ready, |readiness| match readiness {
+        Readiness::Ready => None,
+        Readiness::NotReady(why) => Some(format!("webhook certificate: {why}")),
+    })
+}
+
+/// What hinders, as it follows from something else.
+fn hindrance<T: Send + Sync + 'static>(
+    mut of: channel::Receiver<T>,
+    why: impl Fn(&T) -> Option<String> + Send + 'static,
+) -> channel::Receiver<Option<String>> {
+    let (out, hindrance) = channel::channel(why(&of.borrow_and_update()));
+    tokio::spawn(async move {
+        while of.changed().await.is_ok() {
+            let now = why(&of.borrow_and_update());
+            out.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+        }
+    });
+    hindrance
+}
+
+#[cfg(test)]
+mod tests;

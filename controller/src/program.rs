@@ -1,0 +1,114 @@
+//! The running program: what is started in which mode, and how it ends.
+
+use anyhow::bail;
+use api::names;
+use kube::Client;
+use kube_ext::EventRecorder;
+use metrics::{ClientMetrics, Metrics};
+use telemetry::Probes;
+use tokio::sync::watch as channel;
+use tracing::{error, info};
+
+use crate::admission;
+use crate::args::{Args, WebhookMode};
+use crate::gauges::PoolGauges;
+use crate::runtime::{Owner, Reports};
+use crate::{secret, state};
+
+/// Runs until a signal ends it or something that cannot be mended breaks.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let namespace = args.namespace()?;
+    let client = kube_ext::client().await?;
+    let probes = Probes::new();
+    info!(
+        namespace,
+        class = args.lb_class,
+        webhooks = ?args.webhook.webhook_mode,
+        version = env!("CARGO_PKG_VERSION"),
+        "controller starts"
+    );
+    let metrics = Metrics::new();
+    serve_metrics(&args, metrics.clone(), client.clone());
+    let mut hindrances = Vec::new();
+    if args.webhook.webhook_mode != WebhookMode::OnlyWebhook {
+        hindrances.push(give_addresses(&args, &metrics, &client, &namespace));
+    }
+    let mut webhooks = None;
+    if args.webhook.webhook_mode != WebhookMode::Disabled {
+        let mut served = admission::serve(&args, &client, &namespace).await?;
+        hindrances.append(&mut served.hindrances);
+        webhooks = Some(served);
+    }
+    let outcome = tokio::select! {
+        failed = probes.serve(args.probes()) => match failed {
+            Ok(never) => match never {},
+            Err(error) => Err(error.into()),
+        },
+        () = follow(&probes, hindrances) => bail!("a part of the program has ended"),
+        signal = kube_ext::shutdown_signal() => {
+            info!(signal, "controller ends");
+            Ok(())
+        }
+    };
+    if let Some(served) = webhooks {
+        served.stop.send_replace(true);
+        // An error would be a panic that the log has told of.
+        served.task.await.ok();
+    }
+    outcome
+}
+
+/// Serves the metrics. Where that fails the log says so, and the work goes on: addresses matter more.
+fn serve_metrics(args: &Args, metrics: Metrics, client: Client) {
+    let (options, tls) = (args.metrics.clone(), args.tls.clone());
+    tokio::spawn(async move {
+        match metrics::serve(&options, &tls, metrics, client).await {
+            Ok(never) => match never {},
+            Err(error) => error!(%error, "no metrics are served until the next start; the work goes on"),
+        }
+    });
+}
+
+/// Starts giving addresses, and what goes with it. Gives what hinders it.
+fn give_addresses(
+    args: &Args,
+    metrics: &Metrics,
+    client: &Client,
+    namespace: &str,
+) -> channel::Receiver<Option<String>> {
+    if !args.ml_secret_name.is_empty() {
+        let (client, namespace, args) = (client.clone(), namespace.to_owned(), args.clone());
+        tokio::spawn(async move {
+            secret::keep(client, &namespace, &args.ml_secret_name, &args.deployment).await;
+        });
+    }
+    let (standing, standings) = channel::channel(None);
+    tokio::spawn(state::keep(client.clone(), namespace.to_owned(), args.deployment.clone(), standings));
+    let (hindrance, hindrances) = channel::channel(Some("starting".to_owned()));
+    let reports = Reports {
+        recorder: EventRecorder::new(client.clone(), names::CONTROLLER_COMPONENT, args.pod_name.clone()),
+        hindrance,
+        standing,
+        counts: ClientMetrics::new(metrics),
+        gauges: PoolGauges::new(metrics),
+    };
+    tokio::spawn(Owner::new(client.clone(), namespace.to_owned(), &args.lb_class, reports).run());
+    hindrances
+}
+
+/// Answers the readiness probe: ready once nothing hinders any part of the program. Ends when a part ends.
+async fn follow(probes: &Probes, mut parts: Vec<channel::Receiver<Option<String>>>) {
+    loop {
+        let hindrances: Vec<String> =
+            parts.iter_mut().filter_map(|part| part.borrow_and_update().clone()).collect();
+        if hindrances.is_empty() {
+            probes.ready(true);
+        } else {
+            probes.not_ready(hindrances.join("; "));
+        }
+        let changes = parts.iter_mut().map(|part| Box::pin(part.changed()));
+        if futures::future::select_all(changes).await.0.is_err() {
+            return;
+        }
+    }
+}
