@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::install::MANIFEST;
+use crate::install::{MANIFEST, WEBHOOKS_ROLLOUT};
 use crate::plan::{Host, Lan};
 use crate::{Cluster, Options, images, test_images, wait_for};
 
@@ -73,6 +73,7 @@ impl Demo<'_> {
         self.kubectl(
             "rollout status deployment metallb-operator-controller-manager -n metallb-system --timeout=120s",
         )?;
+        self.kubectl(WEBHOOKS_ROLLOUT)?;
 
         heading("The MetalLB resource: a controller, and a speaker on every node");
         self.file("e2e/mission/metallb.yaml")?;

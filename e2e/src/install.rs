@@ -10,6 +10,9 @@ use crate::artifacts::workspace;
 
 /// The manifest to install from, in the project's top folder.
 pub(crate) const MANIFEST: &str = "config/manifests/metallb-operator.yaml";
+/// The command that waits for the webhooks: until then the API server refuses resources of metallb.io.
+pub(crate) const WEBHOOKS_ROLLOUT: &str =
+    "rollout status deployment metallb-operator-webhook-server -n metallb-system --timeout=120s";
 /// The images that the manifest names.
 const RELEASED: &str = "ghcr.io/metallb-rs/";
 /// The images that `cargo xtask images` writes.
@@ -38,10 +41,14 @@ fn with_built_images(text: &str) -> String {
 }
 
 impl Cluster {
-    /// Installs the operator with the images that were built here. Doing it again changes nothing.
+    /// Installs the operator with the images that were built here, and waits until resources of metallb.io can be
+    /// created. Doing it again changes nothing.
     pub fn install(&self) -> Result<String> {
         let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        self.kubectl_with_stdin(&arguments, &manifest()?).context("installing the operator")
+        let applied = self.kubectl_with_stdin(&arguments, &manifest()?).context("installing the operator")?;
+        let wait: Vec<&str> = WEBHOOKS_ROLLOUT.split_whitespace().collect();
+        self.kubectl(&wait).context("waiting for the webhook server")?;
+        Ok(applied)
     }
 
     /// Applies a file of the project, by its path from the top folder.

@@ -56,6 +56,7 @@ fn test(cluster: &Cluster) -> Result<()> {
         ("controller-", "high-priority"),
         ("speaker-", "high-priority"),
         ("metallb-operator-controller-manager-", "<none>"),
+        ("metallb-operator-webhook-server-", "<none>"),
     ] {
         let row = rows
             .lines()

@@ -7,6 +7,7 @@ mod faults;
 mod operator;
 mod services;
 mod support;
+mod webhook;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock, Weak};
@@ -33,32 +34,40 @@ macro_rules! tests {
 const FIRST: &[(&str, Test)] = tests!(services: the_client_reaches_the_pod_by_an_address_found_by_arp);
 
 /// Tests that leave each other alone.
-const TOGETHER: &[(&str, Test)] = tests!(services:
-    a_requested_address_is_assigned_announced_and_described,
-    an_address_outside_every_pool_is_refused_with_a_warning,
-    the_pool_annotation_picks_the_pool,
-    an_unknown_pool_falls_back_to_any_with_a_warning,
-    a_service_that_asks_for_nothing_gets_an_address,
-    services_with_one_key_share_an_address,
-    tcp_and_udp_services_share_an_address,
-    an_ipv6_service_is_found_by_ndp,
-    a_dual_stack_service_has_two_addresses,
-    gratuitous_arp_tells_the_gateway,
-    services_spread_over_the_nodes,
-    a_local_service_sees_the_clients_address,
-    an_ingress_hands_the_clients_address_on,
-    a_freed_address_goes_to_a_waiting_service,
-    an_address_of_another_family_is_refused,
-    a_malformed_cidr_is_refused,
-    an_invalid_pool_is_reported_and_hurts_nobody,
-    an_advertisement_of_no_pool_is_reported,
-    a_foreign_class_gets_nothing,
-    a_settled_service_is_left_alone,
-);
+const TOGETHER: [&[(&str, Test)]; 2] = [
+    tests!(webhook:
+        mistakes_that_no_schema_sees_are_refused,
+        a_bfd_profile_in_use_cannot_be_deleted,
+        a_bgp_peer_is_served_in_both_versions,
+        metrics_are_for_those_who_may_read_them,
+    ),
+    tests!(services:
+        a_requested_address_is_assigned_announced_and_described,
+        an_address_outside_every_pool_is_refused_with_a_warning,
+        the_pool_annotation_picks_the_pool,
+        an_unknown_pool_falls_back_to_any_with_a_warning,
+        a_service_that_asks_for_nothing_gets_an_address,
+        services_with_one_key_share_an_address,
+        tcp_and_udp_services_share_an_address,
+        an_ipv6_service_is_found_by_ndp,
+        a_dual_stack_service_has_two_addresses,
+        gratuitous_arp_tells_the_gateway,
+        services_spread_over_the_nodes,
+        a_local_service_sees_the_clients_address,
+        an_ingress_hands_the_clients_address_on,
+        a_freed_address_goes_to_a_waiting_service,
+        an_address_of_another_family_is_refused,
+        a_malformed_cidr_is_refused,
+        an_advertisement_of_no_pool_is_reported,
+        a_foreign_class_gets_nothing,
+        a_settled_service_is_left_alone,
+    ),
+];
 
 /// Tests that need the cluster for themselves.
-const ALONE: [&[(&str, Test)]; 3] = [
+const ALONE: [&[(&str, Test)]; 4] = [
     tests!(services: only_selected_nodes_announce),
+    tests!(webhook: an_invalid_pool_is_reported_and_hurts_nobody),
     tests!(operator:
         the_plain_resource_runs_a_controller_and_a_speaker_on_every_node,
         speakers_run_and_announce_on_labelled_nodes_only,
@@ -81,7 +90,7 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // To list the tests no cluster is needed.
-        let all = [FIRST, TOGETHER, &ALONE.concat()].concat();
+        let all = [FIRST, &TOGETHER.concat(), &ALONE.concat()].concat();
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
@@ -109,7 +118,7 @@ fn main() -> Result<ExitCode> {
     for manifest in ["fixtures/pools.yaml", "mission/pool-doc-example.yaml"] {
         world.kubectl(&["apply", "-f", &file(manifest).display().to_string()])?;
     }
-    failed |= run(TOGETHER, 6);
+    failed |= run(&TOGETHER.concat(), 6);
     failed |= run(&ALONE.concat(), 1);
     if failed {
         collect(&world);

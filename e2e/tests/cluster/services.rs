@@ -9,6 +9,7 @@ use e2e::plan::{Host, Lan};
 use e2e::wait_for;
 
 use crate::support::{NAMESPACE, SOON, World, file};
+use crate::webhook::pool;
 
 /// D1.1, D1.8: an address of the pool that is asked for is assigned, and `describe` tells the story.
 pub(crate) fn a_requested_address_is_assigned_announced_and_described(world: &World) -> Result<()> {
@@ -303,35 +304,6 @@ pub(crate) fn a_malformed_cidr_is_refused(world: &World) -> Result<()> {
     ensure!(error.contains(r#"IPAddressPool "malformed" is invalid: spec.addresses[0]"#), "{error}");
     ensure!(error.contains("10.300.0.0/24") && error.contains("invalid CIDR"), "{error}");
     Ok(())
-}
-
-/// Bad input that no schema sees, a range that runs backwards: the pool is named with the reason, and the rest
-/// goes on working.
-pub(crate) fn an_invalid_pool_is_reported_and_hurts_nobody(world: &World) -> Result<()> {
-    world.apply(&pool("backwards", "10.101.0.200-10.101.0.190"))?;
-    let event = world.wait_event("IPAddressPool", "backwards", "InvalidConfiguration")?;
-    let reason = "start IP 10.101.0.200 is after the end IP 10.101.0.190";
-    ensure!(
-        event.starts_with("Warning") && event.contains(r#"pool "backwards""#) && event.contains(reason),
-        "{event}"
-    );
-    world.service(
-        "unhurt",
-        "annotations: {metallb.io/address-pool: doc-example}",
-        "sessionAffinity: None",
-    )?;
-    let address = world.wait_addresses("unhurt")?[0].clone();
-    world.wait_fetch(&address, 80)?;
-    world.k(&format!("delete ipaddresspool backwards -n {NAMESPACE}"))?;
-    world.delete_services(&["unhurt"])
-}
-
-/// A pool of that name and one line of addresses.
-fn pool(name: &str, addresses: &str) -> String {
-    format!(
-        "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
-         spec: {{addresses: [{addresses}]}}}}"
-    )
 }
 
 /// Bad input: an L2Advertisement that names no existing pool.
