@@ -15,7 +15,7 @@ mod speaker;
 
 use std::collections::BTreeMap;
 
-use api::MetalLB;
+use api::{MetalLB, names};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
@@ -31,24 +31,6 @@ pub const SPEAKER: &str = "speaker";
 pub const EXCLUDE_L2: &str = "metallb-excludel2";
 /// The Secret with the speakers' common key. The controller makes it; the speakers' Pods wait for it.
 const MEMBERLIST_SECRET: &str = "metallb-memberlist";
-
-/// What MetalLB calls `announcedInterfacesToExclude`: interfaces of container engines and tunnels.
-const EXCLUDED_INTERFACES: [&str; 14] = [
-    "^docker.*",
-    "^cbr.*",
-    "^dummy.*",
-    "^virbr.*",
-    "^lxcbr.*",
-    "^veth.*",
-    "^lo$",
-    "^cali.*",
-    "^tunl.*",
-    "^flannel.*",
-    "^kube-ipvs.*",
-    "^cni.*",
-    "^nodelocaldns.*",
-    "^lxc.*",
-];
 
 /// Everything that is made for one MetalLB resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +94,7 @@ fn selector(component: &str) -> LabelSelector {
 }
 
 fn exclude_l2(frame: &Frame<'_>) -> ConfigMap {
-    let list = EXCLUDED_INTERFACES.map(|pattern| format!("- {pattern}\n")).concat();
+    let list = names::EXCLUDED_INTERFACES.map(|pattern| format!("- {pattern}\n")).concat();
     let labels = BTreeMap::from([("app".to_owned(), "metallb".to_owned())]);
     ConfigMap {
         metadata: frame.metadata(EXCLUDE_L2, labels),

@@ -3,27 +3,10 @@
 use std::path::Path;
 use std::{fs, io};
 
+use api::names::EXCLUDED_INTERFACES;
 use regex::Regex;
 use serde::Deserialize;
 use thiserror::Error;
-
-/// What is left out where nobody says anything: MetalLB's own list.
-const DEFAULT: [&str; 14] = [
-    "^docker.*",
-    "^cbr.*",
-    "^dummy.*",
-    "^virbr.*",
-    "^lxcbr.*",
-    "^veth.*",
-    "^lo$",
-    "^cali.*",
-    "^tunl.*",
-    "^flannel.*",
-    "^kube-ipvs.*",
-    "^cni.*",
-    "^nodelocaldns.*",
-    "^lxc.*",
-];
 
 /// A pattern for the names of interfaces to leave out.
 #[derive(Clone, Debug)]
@@ -75,7 +58,7 @@ impl Exclude {
                     .map_err(|error| ExcludeError::Parse { file: name(), reason: error.to_string() })?;
                 Ok(Self::new(parsed.announced_interfaces_to_exclude.iter().map(String::as_str))?)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::new(DEFAULT)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::new(EXCLUDED_INTERFACES)?),
             Err(source) => Err(ExcludeError::Read { file: name(), source }),
         }
     }

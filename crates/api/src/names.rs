@@ -76,6 +76,25 @@ pub const NODE_NAME_LABEL: &str = "metallb.io/node-name";
 /// On a Node: present, with whatever value, it keeps load balancer addresses away.
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// What `announcedInterfacesToExclude` has where nobody says anything, MetalLB's own list: patterns of the names of
+/// interfaces of container engines and tunnels, on which no address is announced.
+pub const EXCLUDED_INTERFACES: [&str; 14] = [
+    "^docker.*",
+    "^cbr.*",
+    "^dummy.*",
+    "^virbr.*",
+    "^lxcbr.*",
+    "^veth.*",
+    "^lo$",
+    "^cali.*",
+    "^tunl.*",
+    "^flannel.*",
+    "^kube-ipvs.*",
+    "^cni.*",
+    "^nodelocaldns.*",
+    "^lxc.*",
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
