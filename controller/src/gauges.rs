@@ -38,6 +38,14 @@ impl PoolGauges {
         }
     }
 
+    /// Shows no pool any more.
+    pub(crate) fn forget(&self) {
+        let Self { total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services } = self;
+        for gauges in [total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services] {
+            gauges.reset();
+        }
+    }
+
     /// Shows what is in a pool, or with `None` the pool no more.
     pub(crate) fn show(&self, pool: &str, measure: Option<Measure>) {
         let Some(Measure { usage, services }) = measure else {
@@ -95,5 +103,7 @@ mod tests {
         gauges.show("p", None);
         assert_eq!(shown("p"), [""; 0]);
         assert_eq!(shown("other").len(), 7);
+        gauges.forget();
+        assert_eq!(shown("other"), [""; 0]);
     }
 }

@@ -1,19 +1,31 @@
 //! The running program: what is started in which mode, and how it ends.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::bail;
 use api::names;
 use kube::Client;
-use kube_ext::EventRecorder;
+use kube_ext::{EventRecorder, LeaderConfig, LeaderElector};
 use metrics::{ClientMetrics, Metrics};
 use telemetry::Probes;
 use tokio::sync::watch as channel;
-use tracing::{error, info};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
 
 use crate::admission;
 use crate::args::{Args, WebhookMode};
 use crate::gauges::PoolGauges;
-use crate::runtime::{Owner, Reports};
+use crate::runtime::{End, Owner, Reports};
 use crate::{secret, state};
+
+/// The Lease of the replica that gives addresses.
+const LEASE: &str = "metallb-controller";
+/// After a crash a standby takes over no sooner than this after the last renewal. An API server that is away for
+/// longer than the deadline makes the leader stand by, and does no other harm.
+const LEASE_DURATION: Duration = Duration::from_secs(8);
+const RENEW_DEADLINE: Duration = Duration::from_secs(5);
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it or something that cannot be mended breaks.
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -30,8 +42,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     serve_metrics(&args, metrics.clone(), client.clone());
     let mut hindrances = Vec::new();
+    let (stop, stopping) = channel::channel(false);
+    let mut giving = None;
     if args.webhook.webhook_mode != WebhookMode::OnlyWebhook {
-        hindrances.push(give_addresses(&args, &metrics, &client, &namespace));
+        let (hindrance, task) = give_addresses(&args, &metrics, &client, &namespace, stopping);
+        hindrances.push(hindrance);
+        giving = Some(task);
     }
     let mut webhooks = None;
     if args.webhook.webhook_mode != WebhookMode::Disabled {
@@ -50,6 +66,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
     };
+    stop.send_replace(true);
+    if let Some(task) = giving {
+        // An error would be a panic that the log has told of.
+        task.await.ok();
+    }
     if let Some(served) = webhooks {
         served.stop.send_replace(true);
         // An error would be a panic that the log has told of.
@@ -69,13 +90,15 @@ fn serve_metrics(args: &Args, metrics: Metrics, client: Client) {
     });
 }
 
-/// Starts giving addresses, and what goes with it. Gives what hinders it.
+/// Starts giving addresses, and what goes with it, until `stop` says true. Gives what hinders it, and what ends when
+/// it has ended.
 fn give_addresses(
     args: &Args,
     metrics: &Metrics,
     client: &Client,
     namespace: &str,
-) -> channel::Receiver<Option<String>> {
+    mut stop: channel::Receiver<bool>,
+) -> (channel::Receiver<Option<String>>, JoinHandle<()>) {
     if !args.ml_secret_name.is_empty() {
         let (client, namespace, args) = (client.clone(), namespace.to_owned(), args.clone());
         tokio::spawn(async move {
@@ -85,15 +108,42 @@ fn give_addresses(
     let (standing, standings) = channel::channel(None);
     tokio::spawn(state::keep(client.clone(), namespace.to_owned(), args.deployment.clone(), standings));
     let (hindrance, hindrances) = channel::channel(Some("starting".to_owned()));
-    let reports = Reports {
+    let reports = Arc::new(Reports {
         recorder: EventRecorder::new(client.clone(), names::CONTROLLER_COMPONENT, args.pod_name.clone()),
         hindrance,
         standing,
         counts: ClientMetrics::new(metrics),
         gauges: PoolGauges::new(metrics),
+    });
+    let election = LeaderConfig {
+        client: client.clone(),
+        namespace: namespace.to_owned(),
+        name: LEASE.to_owned(),
+        identity: identity(&args.pod_name),
+        lease_duration: LEASE_DURATION,
+        renew_deadline: RENEW_DEADLINE,
+        retry_period: RETRY_PERIOD,
     };
-    tokio::spawn(Owner::new(client.clone(), namespace.to_owned(), &args.lb_class, reports).run());
-    hindrances
+    let (client, namespace, class) = (client.clone(), namespace.to_owned(), args.lb_class.clone());
+    let task = tokio::spawn(async move {
+        loop {
+            let owner = Owner::new(client.clone(), namespace.clone(), &class, reports.clone());
+            match Box::pin(owner.run(LeaderElector::new(election.clone()), &mut stop)).await {
+                End::Lost => warn!("the lease is lost: this replica stands by"),
+                End::Stopped => return,
+            }
+        }
+    });
+    (hindrances, task)
+}
+
+/// What tells this replica from the others: the name of its Pod. The same Pod takes its lease up again after a crash.
+fn identity(pod: &str) -> String {
+    if !pod.is_empty() {
+        return pod.to_owned();
+    }
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    format!("controller-{host}-{}", std::process::id())
 }
 
 /// Answers the readiness probe: ready once nothing hinders any part of the program. Ends when a part ends.

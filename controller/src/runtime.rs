@@ -7,9 +7,15 @@
 //!                ├───────────────────────── outcomes, retries ◀─────────────────────────┘
 //!                └──▶ Reports: metrics, readiness, the standing of the configuration
 //! ```
+//!
+//! Of several replicas the one with the lease decides. The others watch too, so that one of them takes over as soon as
+//! it has listed the Services once more: what it saw last may be older than what the former leader wrote.
+
+mod performing;
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,17 +24,22 @@ use ipam::Labels;
 use k8s_openapi::api::core::v1 as core_v1;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
-use kube_ext::{Change, EventKind, EventRecorder, Gate, ObjectKey, watch, watch_config};
+use kube_ext::{
+    Candidacy, Change, EventRecorder, Gate, LeaderElector, Leadership, ObjectKey, Relist, Tenure, watch,
+    watch_config, watch_relisting,
+};
 use metrics::ClientMetrics;
 use tokio::sync::{Semaphore, mpsc, watch as channel};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
-use tracing::{debug, info, warn};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tracing::{debug, info};
 
-use crate::action::{Action, Note, Outcome, Standing, StatusWrite};
+use crate::action::{Outcome, Standing, StatusWrite};
 use crate::core::Core;
 use crate::gauges::PoolGauges;
 use crate::service::Service;
-use crate::writer;
+
+pub(crate) use performing::pause;
 
 /// Writes at work at the same time. The others wait for their turn.
 const WRITES: usize = 16;
@@ -40,9 +51,8 @@ const BATCH: usize = 512;
 const UNREAD: Duration = Duration::from_secs(10);
 /// How often a Warning that still holds is told again: events are forgotten after an hour.
 const REMIND: Duration = Duration::from_secs(50 * 60);
-/// The pauses between attempts to write one object double from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How long writes under way may take at the end, before the lease is given up.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// What reaches the owner.
 enum Message {
@@ -98,19 +108,36 @@ pub(crate) struct Owner {
     gate: Gate<Kind>,
     client: Client,
     namespace: String,
-    reports: Reports,
+    reports: Arc<Reports>,
     /// What the tasks of this program send to the owner.
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
     turns: Arc<Semaphore>,
+    /// Watches, writes and pauses: none of them outlives the owner.
+    tasks: JoinSet<()>,
+    relist: Relist,
+    /// How its candidacy for the lease goes, and until when the lease is ours.
+    progress: channel::Receiver<Candidacy>,
+    tenure: Option<Tenure>,
+    /// Whether the first lists began after the lease was ours: nobody else can have written since.
+    fresh: bool,
     /// How often in a row writing an object has failed.
     failures: BTreeMap<ObjectKey, u32>,
     pool_failures: BTreeMap<String, u32>,
 }
 
+/// Why an owner ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The lease is lost: another replica may be at work.
+    Lost,
+    /// It was told to stop.
+    Stopped,
+}
+
 impl Owner {
     /// Knows nothing yet; `class` is that of the Services to serve, empty for those without one.
-    pub(crate) fn new(client: Client, namespace: String, class: &str, reports: Reports) -> Self {
+    pub(crate) fn new(client: Client, namespace: String, class: &str, reports: Arc<Reports>) -> Self {
         let (outbox, inbox) = mpsc::channel(INBOX);
         let kinds = [Kind::Services, Kind::Namespaces, Kind::Pools, Kind::L2Advertisements];
         Self {
@@ -122,27 +149,53 @@ impl Owner {
             inbox,
             outbox,
             turns: Arc::new(Semaphore::new(WRITES)),
+            tasks: JoinSet::new(),
+            relist: Relist::default(),
+            progress: channel::channel(Candidacy::Begun).1,
+            tenure: None,
+            fresh: false,
             failures: BTreeMap::new(),
             pool_failures: BTreeMap::new(),
         }
     }
 
-    /// Works until the program ends.
-    pub(crate) async fn run(mut self) {
+    /// Stands by, then decides for as long as the lease lasts, or until `stop` says true.
+    pub(crate) async fn run(mut self, elector: LeaderElector, stop: &mut channel::Receiver<bool>) -> End {
+        self.progress = elector.progress();
+        let mut progress = self.progress.clone();
+        let mut candidacy = Box::pin(elector.acquire());
+        let mut leadership: Option<Leadership> = None;
+        // A replica that is alone wins at once: then the first lists are all that it needs.
+        tokio::select! {
+            won = &mut candidacy => leadership = Some(won),
+            _ = progress.wait_for(|progress| *progress != Candidacy::Begun) => {}
+            _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+        }
+        self.tenure = leadership.as_ref().map(Leadership::tenure);
+        self.fresh = leadership.is_some();
         self.watch();
         self.say_what_is_missing();
         let unread = sleep_until(Instant::now() + UNREAD);
-        let mut unread = std::pin::pin!(unread);
+        let mut unread = pin!(unread);
         let mut remind = reminder();
         let mut batch = Vec::with_capacity(BATCH);
-        loop {
+        let end = loop {
             tokio::select! {
                 received = self.inbox.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
-                        return;
+                        break End::Stopped;
                     }
                 }
-                () = &mut unread, if !self.gate.open() && !unread.is_elapsed() => {
+                won = &mut candidacy, if leadership.is_none() => {
+                    self.tenure = Some(won.tenure());
+                    leadership = Some(won);
+                    self.elected();
+                }
+                () = lost(leadership.as_ref()) => break End::Lost,
+                _ = stop.wait_for(|stop| *stop) => break End::Stopped,
+                _ = progress.changed(), if leadership.is_none() => self.say_what_is_missing(),
+                Some(_) = self.tasks.join_next() => {}
+                () = &mut unread, if !self.gate.open() && leadership.is_some() && !unread.is_elapsed() => {
                     let why = format!("the configuration is not known: {}", self.missing().unwrap_or_default());
                     self.reports.standing.send_replace(Some(Standing::Unknown(why)));
                 }
@@ -156,36 +209,69 @@ impl Owner {
             }
             let actions = self.core.decide();
             self.perform(actions);
+        };
+        self.end(end, leadership).await;
+        end
+    }
+
+    /// The lease is ours. What the watches have brought may be older: the Services are listed once more.
+    fn elected(&mut self) {
+        if self.gate.open() {
+            info!("the lease is ours: the services are listed once more before anything is decided");
+            self.relist.ask();
         }
     }
 
+    /// Ends what is under way, and gives the lease up where it is still ours.
+    async fn end(mut self, end: End, leadership: Option<Leadership>) {
+        if end == End::Stopped && leadership.is_some() {
+            // No more writes begin. Those under way end first: the next leader shall see what they bring about.
+            self.turns.close();
+            self.inbox.close();
+            let last = async { while self.turns_taken() > 0 && self.tasks.join_next().await.is_some() {} };
+            timeout(LAST_WRITES, last).await.ok();
+        }
+        self.tasks.shutdown().await;
+        // What is shown of pools, and of the configuration, is the leader's to show.
+        self.reports.standing.send_replace(None);
+        self.reports.gauges.forget();
+        if let Some(leadership) = leadership {
+            leadership.release().await;
+        }
+    }
+
+    fn turns_taken(&self) -> usize {
+        WRITES - self.turns.available_permits()
+    }
+
     /// Starts the watches.
-    fn watch(&self) {
+    fn watch(&mut self) {
         let (client, out) = (&self.client, &self.outbox);
-        tokio::spawn(watch(
+        self.tasks.spawn(watch_relisting(
             Api::all(client.clone()),
             watch_config(),
             Service::reduce,
             Message::Service,
             out.clone(),
+            self.relist.clone(),
         ));
-        tokio::spawn(watch(
+        self.tasks.spawn(watch(
             Api::<PartialObjectMeta<core_v1::Namespace>>::all(client.clone()),
             watch_config(),
             |namespace| namespace.metadata.labels.unwrap_or_default(),
             Message::Namespace,
             out.clone(),
         ));
-        let ours = || self.namespace.as_str();
-        tokio::spawn(watch(
-            Api::namespaced(client.clone(), ours()),
+        let namespace = self.namespace.clone();
+        self.tasks.spawn(watch(
+            Api::namespaced(client.clone(), &namespace),
             watch_config(),
             |pool| pool,
             Message::Pool,
             out.clone(),
         ));
-        tokio::spawn(watch(
-            Api::namespaced(client.clone(), ours()),
+        self.tasks.spawn(watch(
+            Api::namespaced(client.clone(), &namespace),
             watch_config(),
             |advertisement| advertisement,
             Message::L2Advertisement,
@@ -222,149 +308,48 @@ impl Owner {
     }
 
     fn arrived(&mut self, kind: Kind) {
-        if self.gate.arrived(kind) {
-            info!("everything has been listed: addresses in use are adopted, then others are given");
-            self.core.start();
-            self.reports.hindrance.send_replace(None);
-        } else {
-            self.say_what_is_missing();
+        let leads = self.tenure.is_some();
+        if self.gate.open() {
+            // The list that was asked for when the lease became ours.
+            if leads && kind == Kind::Services {
+                self.start();
+            }
+        } else if self.gate.arrived(kind) && leads {
+            if self.fresh { self.start() } else { self.elected() }
         }
+        self.say_what_is_missing();
+    }
+
+    fn start(&mut self) {
+        info!("everything has been listed: addresses in use are adopted, then others are given");
+        self.core.start();
     }
 
     fn say_what_is_missing(&self) {
-        self.reports.hindrance.send_replace(self.missing());
+        let missing = self.missing();
+        self.reports.hindrance.send_if_modified(|told| {
+            let news = *told != missing;
+            *told = missing;
+            news
+        });
     }
 
     /// What is waited for.
     fn missing(&self) -> Option<String> {
+        if let (None, Candidacy::Failing(why)) = (&self.tenure, &*self.progress.borrow()) {
+            return Some(format!("cannot run for the lease: {why}"));
+        }
         let missing: Vec<String> = self.gate.missing().map(|kind| format!("{kind:?}")).collect();
         (!missing.is_empty()).then(|| format!("waiting for the first list of {}", missing.join(", ")))
     }
-
-    fn written(&mut self, write: &StatusWrite, outcome: Outcome) {
-        match &outcome {
-            Outcome::Failed(why) => {
-                self.reports.counts.updated(true);
-                let failures = one_more(&mut self.failures, &write.key);
-                warn!(service = %write.key, error = why, failures, "cannot write the service's status, trying again");
-                self.later(pause(failures), Message::Retry(write.key.clone()));
-            }
-            Outcome::Done(_) => {
-                self.failures.remove(&write.key);
-                let pool = write.desired.pool.as_deref().unwrap_or_default();
-                debug!(service = %write.key, ips = ?write.desired.addresses, pool, "status written");
-            }
-            Outcome::Conflict | Outcome::Gone => {
-                debug!(service = %write.key, "the service has changed meanwhile, deciding anew");
-            }
-        }
-        let actions = self.core.written(&write.key, &write.uid, outcome);
-        self.perform(actions);
-    }
-
-    fn pool_written(&mut self, name: String, outcome: Result<(), String>) {
-        self.core.pool_written(&name, outcome.is_ok());
-        match outcome {
-            Ok(()) => {
-                self.pool_failures.remove(&name);
-            }
-            Err(why) => {
-                self.reports.counts.updated(true);
-                let failures = one_more(&mut self.pool_failures, &name);
-                warn!(pool = name, error = why, failures, "cannot write the pool's counters, trying again");
-                self.later(pause(failures), Message::RetryPool(name));
-            }
-        }
-    }
-
-    /// Does what was decided, without waiting for it.
-    fn perform(&self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::WriteService(write) => {
-                    let client = self.client.clone();
-                    self.in_turn(async move {
-                        let outcome = writer::write_service(client, &write).await;
-                        Message::Written(write, outcome)
-                    });
-                }
-                Action::WritePool { name, status } => {
-                    let (client, namespace) = (self.client.clone(), self.namespace.clone());
-                    self.in_turn(async move {
-                        let outcome = writer::write_pool(client, &namespace, &name, &status).await;
-                        Message::PoolWritten(name, outcome)
-                    });
-                }
-                Action::Measure { name, measure } => self.reports.gauges.show(&name, measure),
-                Action::Stand(standing) => self.stand(standing),
-                Action::Event { about, note } => self.tell(about, note),
-            }
-        }
-    }
-
-    fn stand(&self, standing: Standing) {
-        match &standing {
-            Standing::Valid => {
-                info!("the configuration is valid and in force");
-                self.reports.counts.config_loaded();
-            }
-            Standing::Invalid(why) | Standing::Unknown(why) => {
-                warn!(
-                    error = why,
-                    "the configuration is not valid: what was in force before stays as far as it can"
-                );
-                self.reports.counts.updated(true);
-                self.reports.counts.config_refused();
-            }
-        }
-        self.reports.standing.send_replace(Some(standing));
-    }
-
-    fn tell(&self, about: core_v1::ObjectReference, note: Note) {
-        let kind = about.kind.as_deref().unwrap_or_default();
-        let name = about.name.as_deref().unwrap_or_default();
-        let object = match about.namespace.as_deref() {
-            Some(namespace) => format!("{kind} {namespace}/{name}"),
-            None => format!("{kind} {name}"),
-        };
-        match note.kind {
-            EventKind::Normal => info!(event = note.reason, object, "{}", note.message),
-            EventKind::Warning => warn!(event = note.reason, object, "{}", note.message),
-        }
-        self.reports.recorder.record(about, note.kind, note.reason, note.message);
-    }
-
-    /// Runs a write when it is its turn, and hands in what came of it.
-    fn in_turn(&self, work: impl Future<Output = Message> + Send + 'static) {
-        let (turns, out) = (self.turns.clone(), self.outbox.clone());
-        tokio::spawn(async move {
-            let turn = turns.acquire_owned().await;
-            let message = work.await;
-            drop(turn);
-            // Nobody listens any more only when the program ends.
-            out.send(message).await.ok();
-        });
-    }
-
-    fn later(&self, pause: Duration, message: Message) {
-        let out = self.outbox.clone();
-        tokio::spawn(async move {
-            sleep(pause).await;
-            out.send(message).await.ok();
-        });
-    }
 }
 
-/// Counts a failure; how many there are in a row.
-fn one_more<K: Ord + Clone>(failures: &mut BTreeMap<K, u32>, key: &K) -> u32 {
-    let count = failures.entry(key.clone()).or_default();
-    *count = count.saturating_add(1);
-    *count
-}
-
-/// The pause after so many failures in a row.
-pub(crate) fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
+/// Ends when the lease is lost; never without one.
+async fn lost(leadership: Option<&Leadership>) {
+    match leadership {
+        Some(leadership) => leadership.lost().await,
+        None => pending().await,
+    }
 }
 
 fn reminder() -> Interval {
@@ -374,13 +359,4 @@ fn reminder() -> Interval {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_longest() {
-        let pauses: Vec<u128> =
-            [1, 2, 3, 6, 7, u32::MAX].map(|failures| pause(failures).as_millis()).to_vec();
-        assert_eq!(pauses, [250, 500, 1000, 8000, 8000, 8000]);
-    }
-}
+mod tests;

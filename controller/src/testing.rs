@@ -9,6 +9,7 @@ use tower_test::mock::{self, Handle, SendResponse};
 pub(crate) struct Asked {
     /// `METHOD path`, without the query.
     pub(crate) what: String,
+    pub(crate) query: String,
     pub(crate) body: Value,
     answer: SendResponse<Response<Body>>,
 }
@@ -44,10 +45,16 @@ pub(crate) struct Server(Handle<Request<Body>, Response<Body>>);
 impl Server {
     /// The next request, for a test that knows that one is due.
     pub(crate) async fn asked(&mut self) -> Asked {
-        let (request, answer) = self.0.next_request().await.expect("the client still exists");
+        self.next().await.expect("the client still exists")
+    }
+
+    /// The next request; `None` when the client is gone.
+    pub(crate) async fn next(&mut self) -> Option<Asked> {
+        let (request, answer) = self.0.next_request().await?;
         let what = format!("{} {}", request.method(), request.uri().path());
+        let query = request.uri().query().unwrap_or_default().to_owned();
         let body = request.into_body().collect_bytes().await.expect("a request of ours has a plain body");
-        Asked { what, body: serde_json::from_slice(&body).unwrap_or(Value::Null), answer }
+        Some(Asked { what, query, body: serde_json::from_slice(&body).unwrap_or(Value::Null), answer })
     }
 }
 

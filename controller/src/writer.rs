@@ -18,8 +18,9 @@ use crate::service::{MISSING_POOL, Service};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes a Service's status and our annotations by one update of `services/status`, which leaves alone what else the
-/// object has, known to this program or not.
-pub(crate) async fn write_service(client: Client, write: &StatusWrite) -> Outcome {
+/// object has, known to this program or not. Nothing is written where this
+/// replica does not lead (any more).
+pub(crate) async fn write_service(client: Client, write: &StatusWrite, leads: impl Fn() -> bool) -> Outcome {
     let services = ApiResource::erase::<core::Service>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client, &write.key.namespace, &services);
     let name = &write.key.name;
@@ -35,6 +36,9 @@ pub(crate) async fn write_service(client: Client, write: &StatusWrite) -> Outcom
         return Outcome::Conflict;
     }
     edit(&mut object, write);
+    if !leads() {
+        return Outcome::Failed("the lease of this replica has run out".to_owned());
+    }
     let manager =
         PostParams { field_manager: Some(names::CONTROLLER_COMPONENT.to_owned()), ..PostParams::default() };
     let written = match within(api.replace_status(name, &manager, &object)).await {

@@ -11,13 +11,12 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::FIELD_MANAGER;
 use crate::build::Objects;
@@ -73,7 +72,7 @@ impl Applier {
     /// Makes the objects so. Gives them as they are then, and what failed; one that fails holds up no other.
     pub(crate) async fn apply(&self, objects: &Objects, live: &Live) -> (Live, Vec<Failure>) {
         let exclude_l2 = self.object(&objects.exclude_l2, live.exclude_l2.as_ref()).await;
-        let controller = self.controller(&objects.controller, live.controller.as_ref()).await;
+        let controller = self.object(&objects.controller, live.controller.as_ref()).await;
         let speaker = self.object(&objects.speaker, live.speaker.as_ref()).await;
         let mut failures = Vec::new();
         let after = Live {
@@ -83,33 +82,6 @@ impl Applier {
             bgp_extras: live.bgp_extras,
         };
         (after, failures)
-    }
-
-    /// The parameters of a rolling update, which the API server fills in for whoever sets one, are nobody's field: an
-    /// apply cannot take them away, and beside `Recreate` the API server refuses them. So they go first, by a patch
-    /// that may.
-    async fn controller(
-        &self,
-        wanted: &Deployment,
-        live: Option<&Deployment>,
-    ) -> Result<Deployment, Failure> {
-        let strategy =
-            |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.strategy.clone());
-        let recreate =
-            strategy(wanted).and_then(|wanted| wanted.type_).is_some_and(|wanted| wanted == "Recreate");
-        let rolling = live.and_then(strategy).is_some_and(|live| live.rolling_update.is_some());
-        if recreate && rolling {
-            let [namespace, name] = [&wanted.metadata.namespace, &wanted.metadata.name]
-                .map(|name| name.clone().unwrap_or_default());
-            let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
-            let parameters =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let patch = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
-            let patched = api.patch(&name, &parameters, &Patch::Merge(patch)).await;
-            patched
-                .map_err(|error| Failure::new(format!("patching Deployment {namespace}/{name}"), error))?;
-        }
-        self.object(wanted, live).await
     }
 
     async fn object<K>(&self, wanted: &K, live: Option<&K>) -> Result<K, Failure>
@@ -171,6 +143,8 @@ fn settle<K: Clone>(attempt: Result<K, Failure>, live: Option<&K>, failures: &mu
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn metadata(generation: Option<i64>, version: &str, manager: &str, fields: &Value) -> ObjectMeta {

@@ -60,7 +60,8 @@ async fn the_update_changes_addresses_and_our_annotations_and_keeps_everything_e
         let (client, mut server) = client();
         let write = write(addresses, ingress);
         let mut expected = object();
-        let (outcome, body) = tokio::join!(write_service(client, &write), served(&mut server, &expected));
+        let (outcome, body) =
+            tokio::join!(write_service(client, &write, || true), served(&mut server, &expected));
         expected["status"]["loadBalancer"] = balancer;
         let annotations = expected["metadata"]["annotations"].as_object_mut().expect("a map");
         annotations.remove(MISSING_POOL);
@@ -85,7 +86,7 @@ async fn a_service_that_has_changed_is_not_written() {
             object["metadata"][field] = json!(value);
             server.asked().await.answer(200, &object);
         };
-        assert_eq!(tokio::join!(write_service(client, &write), answer).0, expected);
+        assert_eq!(tokio::join!(write_service(client, &write, || true), answer).0, expected);
     }
 }
 
@@ -103,7 +104,7 @@ async fn what_the_server_says_decides_what_comes_next() {
             server.asked().await.answer(200, &object());
             server.asked().await.refuse(code, reason);
         };
-        assert_eq!(tokio::join!(write_service(client, &write), answers).0, expected, "{code}");
+        assert_eq!(tokio::join!(write_service(client, &write, || true), answers).0, expected, "{code}");
     }
 }
 
@@ -115,7 +116,7 @@ async fn an_update_that_is_swallowed_is_a_failure() {
         server.asked().await.answer(200, &object());
         server.asked().await.answer(200, &object());
     };
-    let (outcome, ()) = tokio::join!(write_service(client, &write), answers);
+    let (outcome, ()) = tokio::join!(write_service(client, &write, || true), answers);
     assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("admission webhook")), "{outcome:?}");
 }
 
@@ -123,7 +124,7 @@ async fn an_update_that_is_swallowed_is_a_failure() {
 async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
     let (client, mut server) = client();
     let write = write(&["192.0.2.1"], true);
-    let (outcome, _asked) = tokio::join!(write_service(client, &write), server.asked());
+    let (outcome, _asked) = tokio::join!(write_service(client, &write, || true), server.asked());
     assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("did not answer")), "{outcome:?}");
 }
 

@@ -58,6 +58,11 @@ pub struct MetalLBSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "pod_schema::tolerations")]
     pub controller_tolerations: Vec<Toleration>,
+    /// How many controllers run, 1 by default. One of them gives addresses; another takes over within seconds when
+    /// it fails, and at once when it stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub controller_replicas: Option<i32>,
     /// Further settings of the controller's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller_config: Option<Config>,

@@ -74,6 +74,19 @@ fn take(definition: &mut Value, version: &str, place: &str, addition: &Addition)
     let versions = definition["spec"]["versions"].as_array_mut().expect("versions");
     let Some(version) = versions.iter_mut().find(|v| v["name"] == version) else { return false };
     let mut pointer = "/schema/openAPIV3Schema".to_owned();
+    if let Addition::Field = addition {
+        let (parent, field) = place.rsplit_once('.').expect("the place of a field is in an object");
+        for part in parent.split('.') {
+            pointer += &format!("/properties/{part}");
+        }
+        let Some(Value::Object(schema)) = version.pointer_mut(&pointer) else { return false };
+        let required = schema.get("required").and_then(Value::as_array);
+        if required.is_some_and(|required| required.iter().any(|name| name == field)) {
+            return false;
+        }
+        let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+        return properties.is_some_and(|properties| properties.remove(field).is_some());
+    }
     for part in place.split('.') {
         let (field, items) = part.strip_suffix("[]").map_or((part, ""), |field| (field, "/items"));
         pointer += &format!("/properties/{field}{items}");
@@ -83,6 +96,7 @@ fn take(definition: &mut Value, version: &str, place: &str, addition: &Addition)
     let (key, max) = match addition {
         Addition::MaxItems(max) => bound("maxItems", *max),
         Addition::MaxLength(max) => bound("maxLength", *max),
+        Addition::Field => return false,
         Addition::Rule(message) => {
             let Some(Value::Array(rules)) = schema.get_mut("x-kubernetes-validations") else { return false };
             let starts =

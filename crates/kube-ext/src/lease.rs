@@ -14,7 +14,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Client, ResourceExt};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch as channel},
     time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
@@ -23,7 +23,7 @@ use crate::watch::{Change, watch, watch_config};
 use decide::{Action, Observed, decide};
 use terms::{Failure, Terms};
 
-pub use hold::Leadership;
+pub use hold::{Leadership, Tenure};
 
 /// Who runs for which Lease, and how patiently.
 ///
@@ -46,15 +46,38 @@ pub struct LeaderConfig {
     pub retry_period: Duration,
 }
 
+/// How a candidacy goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Candidacy {
+    /// The Lease has not been looked at yet, or is about to be taken.
+    #[default]
+    Begun,
+    /// Another replica holds the Lease.
+    StandingBy {
+        /// Who holds it.
+        holder: String,
+    },
+    /// The Lease cannot be read or written, for this reason.
+    Failing(String),
+    /// The Lease is ours.
+    Won,
+}
+
 /// A candidate for a Lease.
 pub struct LeaderElector {
     terms: Terms,
+    progress: channel::Sender<Candidacy>,
 }
 
 impl LeaderElector {
     /// A candidate; it does nothing before [`LeaderElector::acquire`].
     pub fn new(config: LeaderConfig) -> Self {
-        Self { terms: Terms::new(config) }
+        Self { terms: Terms::new(config), progress: channel::Sender::default() }
+    }
+
+    /// How the candidacy goes, for those who have to do while they stand by.
+    pub fn progress(&self) -> channel::Receiver<Candidacy> {
+        self.progress.subscribe()
     }
 
     /// Waits until the Lease is ours; a task of the current runtime renews it from then on.
@@ -69,6 +92,7 @@ impl LeaderElector {
             () = watching => unreachable!("the watch lasts as long as its receiver, which take() holds"),
         };
         info!(lease = %self.terms.key(), identity = self.terms.config.identity, "leading");
+        self.progress.send_replace(Candidacy::Won);
         Leadership::begin(self.terms, lease, since)
     }
 
@@ -77,7 +101,6 @@ impl LeaderElector {
         let terms = &self.terms;
         let mut observed = Observed::default();
         let mut news = None;
-        let mut standing_by_for = None;
         let mut failing = false;
         loop {
             let failure = match self.look(news.take()).await {
@@ -92,10 +115,11 @@ impl LeaderElector {
                         },
                         Action::Wait(left) => {
                             failing = false;
-                            let holder = spec.and_then(|spec| spec.holder_identity.clone());
-                            if standing_by_for != holder {
-                                info!(lease = %terms.key(), holder = holder.as_deref(), "standing by until the holder gives the lease up or stops renewing it");
-                                standing_by_for = holder;
+                            let holder =
+                                spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+                            let standing_by = Candidacy::StandingBy { holder };
+                            if self.tell(&standing_by) {
+                                info!(lease = %terms.key(), progress = ?standing_by, "standing by until the holder gives the lease up or stops renewing it");
                             }
                             news = await_news(&mut seen, lease.as_ref(), left).await;
                             continue;
@@ -108,12 +132,24 @@ impl LeaderElector {
                 Failure::Conflict => debug!(lease = %terms.key(), "another candidate was faster"),
                 Failure::Other(why) if !failing => {
                     failing = true;
+                    self.tell(&Candidacy::Failing(why.clone()));
                     warn!(lease = %terms.key(), why, "running for the lease failed, trying again until it works");
                 }
                 Failure::Other(why) => debug!(lease = %terms.key(), why, "running for the lease still fails"),
             }
             sleep(terms.config.retry_period).await;
         }
+    }
+
+    /// Tells how it goes; whether that is news.
+    fn tell(&self, progress: &Candidacy) -> bool {
+        self.progress.send_if_modified(|told| {
+            let news = told != progress;
+            if news {
+                told.clone_from(progress);
+            }
+            news
+        })
     }
 
     /// The Lease as `news` shows it, else as the server has it now; `None` where there is none.

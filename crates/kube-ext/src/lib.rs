@@ -25,6 +25,6 @@ pub use client::{ClientError, client};
 pub use events::{EventKind, EventRecorder, object_reference};
 pub use gate::Gate;
 pub use key::ObjectKey;
-pub use lease::{LeaderConfig, LeaderElector, Leadership};
+pub use lease::{Candidacy, LeaderConfig, LeaderElector, Leadership, Tenure};
 pub use signal::shutdown_signal;
-pub use watch::{Change, watch, watch_config};
+pub use watch::{Change, Relist, watch, watch_config, watch_relisting};

@@ -7,7 +7,7 @@
 //! Change: Apply, Delete, Synced (once)   ──reduce, wrap──▶ the program's channel
 //! ```
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -16,7 +16,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, sleep},
 };
 use tracing::{debug, info, warn};
@@ -33,8 +33,21 @@ pub enum Change<T> {
     Apply(ObjectKey, T),
     /// The object, sent before by [`Change::Apply`], is gone.
     Delete(ObjectKey),
-    /// Everything that existed at the first list has been sent. Once in the life of a watch.
+    /// Everything that existed at the first list has been sent. Once in the life of a watch, and once more for each
+    /// [`Relist`].
     Synced,
+}
+
+/// Asks a watch of [`watch_relisting`] to list anew, so that what it has sent is no older than the question.
+#[derive(Clone, Debug, Default)]
+pub struct Relist(Arc<Notify>);
+
+impl Relist {
+    /// Asks for it. [`Change::Synced`] says that the list which began after this call has been sent, given that the
+    /// one of the list before has been received.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// How long one watch request lasts, in seconds. A connection that died silently is noticed 5 s after that.
@@ -76,16 +89,44 @@ where
     T: Send,
     M: Send,
 {
+    watch_relisting(api, config, reduce, wrap, out, Relist::default())
+}
+
+/// [`watch`], which also lists anew when it is asked to: what the server has then is sent again, what it has no
+/// longer is deleted, and [`Change::Synced`] ends it.
+///
+/// # Panics
+/// Should kube's watcher ever end, which it promises not to.
+pub fn watch_relisting<K, T, M>(
+    api: Api<K>,
+    config: watcher::Config,
+    reduce: impl Fn(K) -> T + Send,
+    wrap: impl Fn(Change<T>) -> M + Send,
+    out: mpsc::Sender<M>,
+    relist: Relist,
+) -> impl Future<Output = ()> + Send
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K::DynamicType: Default,
+    T: Send,
+    M: Send,
+{
     let config = watcher::Config { timeout: config.timeout.or(Some(WATCH_SECONDS)), ..config };
     async move {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
-        let mut stream = watcher(api, config).boxed();
+        let mut stream = watcher(api.clone(), config.clone()).boxed();
         let mut known = Known::default();
         let mut outage = Outage::default();
         let mut changes = Vec::new();
         loop {
             let item = tokio::select! {
                 () = out.closed() => return,
+                () = relist.0.notified() => {
+                    // A list of the most recent state: one that is under way may have begun before the question.
+                    stream = watcher(api.clone(), config.clone()).boxed();
+                    known.synced = false;
+                    continue;
+                }
                 item = stream.next() => item.expect("kube's watcher never ends"),
             };
             match item {

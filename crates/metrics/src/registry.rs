@@ -108,4 +108,9 @@ impl<const N: usize> Gauges<N> {
         // An error means that there was none.
         self.0.remove_label_values(&values).ok();
     }
+
+    /// Shows none of them, until one is touched again.
+    pub fn reset(&self) {
+        self.0.reset();
+    }
 }

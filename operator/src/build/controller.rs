@@ -1,7 +1,8 @@
 //! The Deployment of the controller.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{self, Placement};
 use super::{CONTROLLER, Frame, MEMBERLIST_SECRET, labels, selector};
@@ -9,8 +10,7 @@ use super::{CONTROLLER, Frame, MEMBERLIST_SECRET, labels, selector};
 /// The user and group that own nothing.
 const NOBODY: i64 = 65534;
 
-/// One replica, also where somebody scales it: the controller has no lease yet, and two would give one address to
-/// two Services.
+/// As many replicas as the resource says, also where somebody scales it. The one with the lease gives addresses.
 pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
     let spec = &frame.metallb.spec;
     let placement = Placement {
@@ -21,14 +21,15 @@ pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
     Deployment {
         metadata: frame.metadata(CONTROLLER, labels(CONTROLLER)),
         spec: Some(DeploymentSpec {
-            replicas: Some(1),
+            replicas: Some(spec.controller_replicas.unwrap_or(1)),
             selector: selector(CONTROLLER),
-            // The old controller ends before the new one starts: two that allocate at once could give one
-            // address twice. A rolling update, even without surge, starts the new one while the old one is
-            // still in its grace period.
+            // The new controller has listed everything when the old one gives its lease up.
             strategy: Some(DeploymentStrategy {
-                type_: Some("Recreate".to_owned()),
-                ..DeploymentStrategy::default()
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
             }),
             revision_history_limit: Some(3),
             template: placement.template(CONTROLLER, container(frame), pod()),

@@ -1,7 +1,7 @@
 //! What our definitions have beyond MetalLB's. The one list of it: a test fails over anything that is not here, and
 //! over anything here that the definitions do not have.
 
-use Addition::{MaxItems, MaxLength, Rule};
+use Addition::{Field, MaxItems, MaxLength, Rule};
 
 /// Something in a schema that MetalLB's lacks. None of it may refuse what MetalLB accepts.
 #[derive(Debug)]
@@ -10,12 +10,15 @@ pub(crate) enum Addition {
     MaxItems(u64),
     /// The same for the length of a text.
     MaxLength(u64),
+    /// An optional field.
+    Field,
     /// A CEL rule, by the beginning of its message.
     Rule(&'static str),
 }
 
 /// Kind, version, place in the object (`[]` is each item of a list), what is there.
 pub(crate) const ADDITIONS: &[(&str, &str, &str, Addition)] = &[
+    ("MetalLB", "v1beta1", "spec.controllerReplicas", Field),
     ("IPAddressPool", "v1beta1", "spec.addresses", MaxItems(10_000)),
     ("IPAddressPool", "v1beta1", "spec.addresses", Rule("pool has no prefixes defined")),
     ("IPAddressPool", "v1beta1", "spec.addresses[]", MaxLength(96)),

@@ -19,37 +19,66 @@ const RELEASE: Duration = Duration::from_secs(2);
 pub struct Leadership {
     terms: Terms,
     renewing: Renewing,
-    lost: watch::Receiver<bool>,
+    tenure: Tenure,
+}
+
+/// Until when the Lease is surely ours, for those who write because of it.
+#[derive(Clone, Debug)]
+pub struct Tenure(watch::Receiver<Option<Instant>>);
+
+impl Tenure {
+    /// Whether the Lease is ours at this moment. To be asked right before each write: the process may have been
+    /// stopped for longer than the Lease lasts, and another replica be active.
+    pub fn holds(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
 }
 
 /// The renewing task, which must not outlive its [`Leadership`].
-struct Renewing(JoinHandle<()>);
+struct Renewing {
+    task: JoinHandle<()>,
+    until: Until,
+}
 
 impl Drop for Renewing {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        self.until.0.send_replace(None);
+    }
+}
+
+/// What a [`Tenure`] asks. Whoever lets go of it, the Lease is not ours any more.
+#[derive(Clone)]
+struct Until(watch::Sender<Option<Instant>>);
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
     }
 }
 
 impl Leadership {
     pub(super) fn begin(terms: Terms, lease: Lease, since: Instant) -> Self {
-        let (say_lost, lost) = watch::channel(false);
+        let (until, tenure) = watch::channel(Some(since + terms.config.renew_deadline));
+        let until = Until(until);
         let task = tokio::spawn({
-            let terms = terms.clone();
-            async move {
-                renew(&terms, lease, since).await;
-                say_lost.send_replace(true);
-            }
+            let (terms, until) = (terms.clone(), until.clone());
+            async move { renew(&terms, lease, since, &until).await }
         });
-        Self { terms, renewing: Renewing(task), lost }
+        Self { terms, renewing: Renewing { task, until }, tenure: Tenure(tenure) }
+    }
+
+    /// Until when the Lease is ours.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure.clone()
     }
 
     /// Completes when the Lease is another's or could not be renewed in time; the reason is in the log.
     ///
-    /// The process exits then, at once: another replica may be active already.
+    /// The work ends then, at once: another replica may be active already.
     pub async fn lost(&self) {
         // An error means that the renewing task is gone, and with it the Lease.
-        self.lost.clone().wait_for(|lost| *lost).await.ok();
+        self.tenure.0.clone().wait_for(Option::is_none).await.ok();
     }
 
     /// Gives the Lease up on a clean stop, so that a standby takes over at once. Call it when all work has ended.
@@ -94,7 +123,7 @@ fn is_ours(terms: &Terms, lease: &Lease) -> bool {
 ///
 /// The deadline counts from before the last request that succeeded, on the monotonic clock. It is looked at before
 /// each attempt as well: a process that was stopped for longer than that must not go on as if nothing had happened.
-async fn renew(terms: &Terms, lease: Lease, mut since: Instant) {
+async fn renew(terms: &Terms, lease: Lease, mut since: Instant, until: &Until) {
     let key = terms.key();
     let mut lease = Some(lease);
     let mut failing = false;
@@ -123,6 +152,7 @@ async fn renew(terms: &Terms, lease: Lease, mut since: Instant) {
             Ok((held, from)) if is_ours(terms, &held) => {
                 lease = Some(held);
                 since = from;
+                until.0.send_replace(Some(since + terms.config.renew_deadline));
                 if failing {
                     failing = false;
                     info!(lease = %key, "renewing the lease works again");

@@ -158,7 +158,10 @@ async fn a_release_hands_over_to_the_standby_at_once() {
     soon(cluster.until(|store| !store.watching.is_empty())).await;
     assert_eq!(cluster.store().holder(), "a");
 
+    let tenure = leading.tenure();
+    assert!(tenure.holds());
     leading.release().await;
+    assert!(!tenure.holds(), "a Lease that is released allows no write any more");
     let since = Instant::now();
     let leading = soon(standby).await.expect("the standby does not panic");
     let after = since.elapsed();
@@ -188,6 +191,7 @@ async fn a_lease_taken_by_another_is_lost() {
         store.write(lease);
     }
     soon(leading.lost()).await;
+    assert!(!leading.tenure().holds());
     leading.release().await;
     assert_eq!(cluster.store().holder(), "b", "what is another's is not released");
 }
@@ -302,4 +306,33 @@ async fn a_server_that_is_away_at_first_is_waited_for() {
     }
     soon(candidate).await.expect("the candidate does not panic");
     assert_eq!(cluster.store().holder(), "a");
+}
+
+#[tokio::test]
+async fn a_candidate_says_how_it_goes() {
+    let cluster = Cluster::default();
+    let leading = soon(cluster.candidate("a").acquire()).await;
+    let standby = cluster.candidate("b");
+    let mut progress = standby.progress();
+    assert_eq!(*progress.borrow(), Candidacy::Begun);
+    let acquiring = tokio::spawn(standby.acquire());
+    let holder = "a".to_owned();
+    soon(progress.wait_for(|now| *now == Candidacy::StandingBy { holder: holder.clone() }))
+        .await
+        .expect("it runs");
+    leading.release().await;
+    soon(progress.wait_for(|now| *now == Candidacy::Won)).await.expect("it has just won");
+    drop(soon(acquiring).await);
+
+    let (client, mut server) = testing::client();
+    let elector = LeaderElector::new(LeaderConfig { client, ..cluster.candidate("c").terms.config.clone() });
+    let mut progress = elector.progress();
+    tokio::spawn(elector.acquire());
+    tokio::spawn(async move {
+        while let Some(asked) = server.next().await {
+            asked.refuse(403, "Forbidden");
+        }
+    });
+    let failing = |now: &Candidacy| matches!(now, Candidacy::Failing(why) if why.contains("Forbidden"));
+    soon(progress.wait_for(failing)).await.expect("it goes on trying");
 }

@@ -168,3 +168,34 @@ async fn an_outage_and_a_lost_history_end_in_the_true_state() {
     drop(changes);
     task.await.expect("a watch whose receiver is gone ends");
 }
+
+#[tokio::test]
+async fn a_relist_sends_what_there_is_then_and_says_synced_again() {
+    let (client, mut server) = testing::client();
+    let (out, mut changes) = mpsc::channel(16);
+    let name = |service: Service| service.metadata.name.unwrap_or_default();
+    let relist = Relist::default();
+    let api = Api::<Service>::all(client);
+    let watching = watch_relisting(api, watch_config(), name, |change| change, out, relist.clone());
+    let task = tokio::spawn(watching);
+    server.asked().await.answer(200, &list("7", &["a", "b"]));
+    // The watch hangs, as one does that lags behind.
+    let _watch = server.asked().await;
+    let key = |name: &str| ObjectKey::new("shop", name);
+    let apply = |name: &str| Change::Apply(key(name), name.to_owned());
+    for expected in [apply("a"), apply("b"), Change::Synced] {
+        assert_eq!(changes.recv().await, Some(expected));
+    }
+
+    relist.ask();
+    let asked = server.asked().await;
+    assert_eq!(asked.what, "GET /api/v1/services");
+    assert!(!asked.query.contains("resourceVersion=") && !asked.query.contains("watch"), "{}", asked.query);
+    asked.answer(200, &list("9", &["b", "c"]));
+    for expected in [apply("b"), apply("c"), Change::Delete(key("a")), Change::Synced] {
+        assert_eq!(changes.recv().await, Some(expected));
+    }
+
+    drop(changes);
+    task.await.expect("a watch whose receiver is gone ends");
+}

@@ -1,0 +1,160 @@
+//! Doing what was decided, without waiting for it, and telling the decisions what came of it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core_v1;
+use kube_ext::EventKind;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::{Message, Owner};
+use crate::action::{Action, Note, Outcome, Standing, StatusWrite};
+use crate::writer;
+
+/// The pauses between attempts to write one object double from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+impl Owner {
+    pub(super) fn written(&mut self, write: &StatusWrite, outcome: Outcome) {
+        match &outcome {
+            Outcome::Failed(why) => {
+                self.reports.counts.updated(true);
+                let failures = one_more(&mut self.failures, &write.key);
+                warn!(service = %write.key, error = why, failures, "cannot write the service's status, trying again");
+                self.later(pause(failures), Message::Retry(write.key.clone()));
+            }
+            Outcome::Done(_) => {
+                self.failures.remove(&write.key);
+                let pool = write.desired.pool.as_deref().unwrap_or_default();
+                debug!(service = %write.key, ips = ?write.desired.addresses, pool, "status written");
+            }
+            Outcome::Conflict | Outcome::Gone => {
+                debug!(service = %write.key, "the service has changed meanwhile, deciding anew");
+            }
+        }
+        let actions = self.core.written(&write.key, &write.uid, outcome);
+        self.perform(actions);
+    }
+
+    pub(super) fn pool_written(&mut self, name: String, outcome: Result<(), String>) {
+        self.core.pool_written(&name, outcome.is_ok());
+        match outcome {
+            Ok(()) => {
+                self.pool_failures.remove(&name);
+            }
+            Err(why) => {
+                self.reports.counts.updated(true);
+                let failures = one_more(&mut self.pool_failures, &name);
+                warn!(pool = name, error = why, failures, "cannot write the pool's counters, trying again");
+                self.later(pause(failures), Message::RetryPool(name));
+            }
+        }
+    }
+
+    /// Does what was decided, without waiting for it.
+    pub(super) fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::WriteService(write) => {
+                    // Without a lease nothing is decided.
+                    let Some(tenure) = self.tenure.clone() else { continue };
+                    let client = self.client.clone();
+                    self.in_turn(async move {
+                        let outcome = writer::write_service(client, &write, || tenure.holds()).await;
+                        Message::Written(write, outcome)
+                    });
+                }
+                Action::WritePool { name, status } => {
+                    let (client, namespace) = (self.client.clone(), self.namespace.clone());
+                    self.in_turn(async move {
+                        let outcome = writer::write_pool(client, &namespace, &name, &status).await;
+                        Message::PoolWritten(name, outcome)
+                    });
+                }
+                Action::Measure { name, measure } => self.reports.gauges.show(&name, measure),
+                Action::Stand(standing) => self.stand(standing),
+                Action::Event { about, note } => self.tell(about, note),
+            }
+        }
+    }
+
+    fn stand(&self, standing: Standing) {
+        match &standing {
+            Standing::Valid => {
+                info!("the configuration is valid and in force");
+                self.reports.counts.config_loaded();
+            }
+            Standing::Invalid(why) | Standing::Unknown(why) => {
+                warn!(
+                    error = why,
+                    "the configuration is not valid: what was in force before stays as far as it can"
+                );
+                self.reports.counts.updated(true);
+                self.reports.counts.config_refused();
+            }
+        }
+        self.reports.standing.send_replace(Some(standing));
+    }
+
+    fn tell(&self, about: core_v1::ObjectReference, note: Note) {
+        let kind = about.kind.as_deref().unwrap_or_default();
+        let name = about.name.as_deref().unwrap_or_default();
+        let object = match about.namespace.as_deref() {
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
+        };
+        match note.kind {
+            EventKind::Normal => info!(event = note.reason, object, "{}", note.message),
+            EventKind::Warning => warn!(event = note.reason, object, "{}", note.message),
+        }
+        self.reports.recorder.record(about, note.kind, note.reason, note.message);
+    }
+
+    /// Runs a write when it is its turn, and hands in what came of it.
+    fn in_turn(&mut self, work: impl Future<Output = Message> + Send + 'static) {
+        let (turns, out) = (self.turns.clone(), self.outbox.clone());
+        self.tasks.spawn(async move {
+            // They are closed when the program ends.
+            let Ok(turn) = turns.acquire_owned().await else { return };
+            let message = work.await;
+            drop(turn);
+            // Nobody listens any more only when the program ends.
+            out.send(message).await.ok();
+        });
+    }
+
+    fn later(&mut self, pause: Duration, message: Message) {
+        let out = self.outbox.clone();
+        self.tasks.spawn(async move {
+            sleep(pause).await;
+            out.send(message).await.ok();
+        });
+    }
+}
+
+/// Counts a failure; how many there are in a row.
+fn one_more<K: Ord + Clone>(failures: &mut BTreeMap<K, u32>, key: &K) -> u32 {
+    let count = failures.entry(key.clone()).or_default();
+    *count = count.saturating_add(1);
+    *count
+}
+
+/// The pause after so many failures in a row.
+pub(crate) fn pause(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses: Vec<u128> =
+            [1, 2, 3, 6, 7, u32::MAX].map(|failures| pause(failures).as_millis()).to_vec();
+        assert_eq!(pauses, [250, 500, 1000, 8000, 8000, 8000]);
+    }
+}
