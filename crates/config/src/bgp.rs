@@ -59,8 +59,28 @@ impl BgpAdvertisement {
 
     /// Whether it is what it was, whatever pools there are.
     pub(crate) fn says_as(&self, other: &Self) -> bool {
-        let of_other = Self { pools: Arc::clone(&other.pools), ..self.clone() };
-        of_other == *other
+        // Every field by name, so that none that is new is forgotten.
+        let Self {
+            name,
+            pools: _,
+            aggregation_length,
+            aggregation_length_v6,
+            local_pref,
+            communities,
+            node_selectors,
+            peers,
+            service_selectors,
+            wanted,
+        } = self;
+        *name == other.name
+            && *aggregation_length == other.aggregation_length
+            && *aggregation_length_v6 == other.aggregation_length_v6
+            && *local_pref == other.local_pref
+            && *communities == other.communities
+            && *node_selectors == other.node_selectors
+            && *peers == other.peers
+            && *service_selectors == other.service_selectors
+            && *wanted == other.wanted
     }
 
     /// The prefix length of the routes of a family.

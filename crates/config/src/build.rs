@@ -100,7 +100,7 @@ impl Config {
             |pool, _| pools::parse(pool),
             |name, _| ConfigError::DuplicateObject { what: "pool", name },
         );
-        let names: Vec<String> = parsed.keys().cloned().collect();
+        let names: Vec<String> = parsed.iter().map(|(name, _)| name.clone()).collect();
         let mut disjoint = Disjoint::default();
         let before = previous.map(|previous| &previous.pools);
         self.pools = self.fit(Kind::IPAddressPool, parsed, before, |pool| disjoint.add(pool));
@@ -121,7 +121,6 @@ impl Config {
     }
 
     fn add_advertisements(&mut self, resources: &Resources<'_>, previous: Option<&Self>) {
-        let pools = self.pools.clone();
         let empty = Labels::new();
         let labels = resources.pools.iter().filter_map(|pool| {
             Some((pool.metadata.name.as_deref()?, pool.metadata.labels.as_ref().unwrap_or(&empty)))
@@ -144,7 +143,9 @@ impl Config {
         self.l2_of_pool =
             Announcers::new(self.l2_advertisements.iter().map(|(name, a)| (name.as_str(), &a.pools)));
 
-        let mut chooser = Chooser::new(labels.filter(|(name, _)| pools.contains_key(*name)));
+        if !self.pools_left_out.is_empty() {
+            chooser = Chooser::new(labels.filter(|(name, _)| self.pools.contains_key(*name)));
+        }
         let aliases: BTreeMap<&str, Community> = self
             .communities
             .values()
@@ -176,12 +177,10 @@ impl Config {
         parsed: Parsed<T>,
         before: Option<&BTreeMap<String, T>>,
     ) -> BTreeMap<String, T> {
-        let mut kept = BTreeMap::new();
+        let mut kept = Vec::with_capacity(parsed.len());
         for (name, result) in parsed {
             match result {
-                Ok(value) => {
-                    kept.insert(name, value);
-                }
+                Ok(value) => kept.push((name, value)),
                 Err(error) => {
                     let before = before.and_then(|before| before.get(&name));
                     let fate = kind.fate(before.is_some());
@@ -190,7 +189,7 @@ impl Config {
                 }
             }
         }
-        kept
+        kept.into_iter().collect()
     }
 
     /// As [`keep`](Self::keep), of objects that exclude each other: `add` takes one, or says why not.
@@ -213,14 +212,12 @@ impl Config {
                 }
             }
         }
-        let mut taken = BTreeMap::new();
+        let mut taken = Vec::new();
         let mut refused = Vec::new();
         // What is in force and unchanged excludes nothing of its like and comes first; then the rest by name.
         for (name, value) in unchanged.into_iter().chain(changed) {
             match add(&value) {
-                Ok(()) => {
-                    taken.insert(name, value);
-                }
+                Ok(()) => taken.push((name, value)),
                 Err(error) => {
                     refused.extend(in_force(&name).map(|before| (name.clone(), before)));
                     errors.push((name, error));
@@ -230,9 +227,10 @@ impl Config {
         for (name, before) in refused {
             // Another changed object may have taken its place.
             if add(before).is_ok() {
-                taken.insert(name, before.clone());
+                taken.push((name, before.clone()));
             }
         }
+        let taken: BTreeMap<String, T> = taken.into_iter().collect();
         for (name, error) in errors {
             let fate = kind.fate(taken.contains_key(&name));
             self.problems.push(Problem::new(kind, &name, error, fate));
@@ -278,31 +276,29 @@ impl Config {
         resources: &Resources<'_>,
         advertisements: BTreeMap<String, BgpAdvertisement>,
         previous: Option<&Self>,
-        chooser: &mut Chooser<'_>,
+        chooser: &mut Chooser,
     ) -> BTreeMap<String, BgpAdvertisement> {
         let in_force = |name: &str| previous.and_then(|previous| previous.bgp_advertisements.get(name));
         let (unchanged, changed): (Vec<_>, Vec<_>) =
             advertisements.into_iter().partition(|(name, advertisement)| {
                 in_force(name).is_some_and(|before| before.says_as(advertisement))
             });
-        let mut collisions = Collisions::new(&self.pools, &resources.nodes);
-        let mut taken = BTreeMap::new();
+        let mut collisions = Collisions::default();
+        let mut taken = Vec::new();
         for (name, advertisement) in unchanged.into_iter().chain(changed) {
-            match collisions.add(&advertisement) {
-                Ok(()) => {
-                    taken.insert(name, advertisement);
-                }
+            match collisions.add(&advertisement, &self.pools, &resources.nodes) {
+                Ok(()) => taken.push((name, advertisement)),
                 Err(error) => {
                     let fate = Kind::BGPAdvertisement.fate(in_force(&name).is_some());
                     self.problems.push(Problem::new(Kind::BGPAdvertisement, &name, error, fate));
                     if let Some(before) = in_force(&name) {
                         let pools = chooser.choose(&before.wanted);
-                        taken.insert(name, BgpAdvertisement { pools, ..before.clone() });
+                        taken.push((name, BgpAdvertisement { pools, ..before.clone() }));
                     }
                 }
             }
         }
-        taken
+        taken.into_iter().collect()
     }
 
     /// The last rule, between all kinds: BFD echo packets guard no IPv6 routes. The first case of each
@@ -357,8 +353,8 @@ impl Problem {
     }
 }
 
-/// Objects by name, each read for itself.
-type Parsed<T> = BTreeMap<String, Result<T, ConfigError>>;
+/// Objects in the order of their names, each read for itself; no name twice.
+type Parsed<T> = Vec<(String, Result<T, ConfigError>)>;
 
 /// Reads each object for itself, by name, told its place from 1. Of objects of one name, which only different
 /// namespaces could bring, none is good; `duplicate` is told the name and the places of two.
@@ -370,15 +366,15 @@ fn parse_all<O, T>(
 ) -> Parsed<T> {
     let mut objects = objects.to_vec();
     objects.sort_by(|a, b| name(a).cmp(name(b)));
-    let mut parsed: Parsed<T> = BTreeMap::new();
+    let mut parsed: Parsed<T> = Vec::with_capacity(objects.len());
     for (place, object) in objects.into_iter().enumerate() {
-        let name = name(object).clone().unwrap_or_default();
-        let result = if parsed.contains_key(&name) {
-            Err(duplicate(name.clone(), (place, place + 1)))
-        } else {
-            parse(object, place + 1)
-        };
-        parsed.insert(name, result);
+        let name = name(object).as_deref().unwrap_or_default();
+        match parsed.last_mut() {
+            Some((last, result)) if last == name => {
+                *result = Err(duplicate(name.to_owned(), (place, place + 1)));
+            }
+            _ => parsed.push((name.to_owned(), parse(object, place + 1))),
+        }
     }
     parsed
 }

@@ -4,7 +4,7 @@
 //! have in common a pool with addresses of a family in which both aggregate alike, a peer, and a node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use ipam::{Labels, Pool, Selector};
 use net::Family;
@@ -12,133 +12,204 @@ use net::Family;
 use crate::bgp::BgpAdvertisement;
 use crate::error::ConfigError;
 
+/// Peers or nodes by number, in ascending order.
+type Numbers = Arc<[u32]>;
+
+/// The number of a peer that no advertisement taken so far names.
+const UNHEARD_OF: u32 = u32::MAX;
+
 /// What of an advertisement decides; those that are alike in it need to be looked at only once.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Signature {
     local_pref: u32,
     lengths: [u8; 2],
-    peers: Rc<BTreeSet<String>>,
-    nodes: Option<Rc<BTreeSet<usize>>>,
+    /// `None` is all of them.
+    peers: Option<Numbers>,
+    /// `None` is all of them, those that are not known here included.
+    nodes: Option<Numbers>,
 }
 
 /// The pools of a group of advertisements with the same ones: a place in `Collisions::groups`.
 type Group = usize;
 
-/// The advertisements that are taken so far. Where all local preferences are equal, as they mostly are, an
-/// advertisement costs O(1); else it costs as much as there are groups with pools in common, and different
-/// advertisements therein.
-pub(crate) struct Collisions<'a> {
-    pools: &'a BTreeMap<String, Pool>,
-    nodes: &'a [&'a Labels],
-    groups: HashMap<*const BTreeSet<String>, Group>,
-    /// Pool -> groups that have it.
-    of_pool: HashMap<String, Vec<Group>>,
-    /// Group -> the groups that have pools in common with it, and the families of those.
-    neighbours: Vec<BTreeMap<Group, [bool; 2]>>,
-    /// Group -> what is taken, with the place and name of the first that is so.
-    taken: Vec<HashMap<Signature, (usize, String)>>,
-    selected: BTreeMap<Vec<Selector>, Rc<BTreeSet<usize>>>,
+/// Advertisements of one group and one signature.
+struct Class {
+    signature: Signature,
+    /// When the first of them was taken, and its name.
+    place: usize,
+    first: String,
+    /// How many they are.
+    count: usize,
+}
+
+/// Advertisements with the same pools.
+struct Members {
+    /// Kept so that its address, by which the group is found, stays its own.
+    pools: Arc<BTreeSet<String>>,
+    /// The groups that have pools in common with this one, itself among them, and the families of those pools.
+    neighbours: Vec<(Group, [bool; 2])>,
+    classes: Vec<Class>,
+}
+
+/// The advertisements that are taken so far. To take one costs as much as there are groups with pools in common, and
+/// different advertisements therein.
+#[derive(Default)]
+pub(crate) struct Collisions {
+    groups: Vec<Members>,
+    /// Address of a set of pools -> its group.
+    by_address: HashMap<usize, Group>,
+    /// Pool -> the families of its addresses, and the groups that have it.
+    of_pool: HashMap<String, ([bool; 2], Vec<Group>)>,
+    /// Group and signature -> the place among the group's classes.
+    places: HashMap<(Group, Signature), usize>,
+    peers: HashMap<String, u32>,
+    selected: BTreeMap<Vec<Selector>, Numbers>,
     count: usize,
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-impl<'a> Collisions<'a> {
-    /// Among advertisements of these pools, from nodes with these labels.
-    pub(crate) fn new(pools: &'a BTreeMap<String, Pool>, nodes: &'a [&'a Labels]) -> Self {
-        Self {
-            pools,
-            nodes,
-            groups: HashMap::new(),
-            of_pool: HashMap::new(),
-            neighbours: Vec::new(),
-            taken: Vec::new(),
-            selected: BTreeMap::new(),
-            count: 0,
-        }
-    }
-
-    /// Takes the advertisement, or says with which of those taken before it collides.
-    pub(crate) fn add(&mut self, advertisement: &BgpAdvertisement) -> Result<(), ConfigError> {
+impl Collisions {
+    /// Takes the advertisement, or says with which of those taken before it collides. `pools` and `nodes` are all
+    /// that there are, the same in every call.
+    pub(crate) fn add(
+        &mut self,
+        advertisement: &BgpAdvertisement,
+        pools: &BTreeMap<String, Pool>,
+        nodes: &[&Labels],
+    ) -> Result<(), ConfigError> {
         if !advertisement.service_selectors.is_empty() {
             return Ok(());
         }
-        let group = self.group(advertisement);
-        let signature = Signature {
-            local_pref: advertisement.local_pref.unwrap_or(0),
-            lengths: FAMILIES.map(|family| advertisement.aggregation(family)),
-            peers: Rc::new(advertisement.peers.clone()),
-            nodes: self.select(&advertisement.node_selectors),
-        };
-        if self.taken[group].contains_key(&signature) {
+        let group = self.group(&advertisement.pools, pools);
+        let signature = self.signature(advertisement, nodes);
+        if let Some(place) = self.places.get(&(group, signature.clone())) {
+            self.groups[group].classes[*place].count += 1;
             return Ok(());
         }
-        let rivals = self.neighbours[group].iter().flat_map(|(other, families)| {
-            self.taken[*other].iter().filter(|(taken, _)| taken.collides(&signature, *families))
+        let rivals = self.groups[group].neighbours.iter().flat_map(|(other, families)| {
+            self.groups[*other].classes.iter().filter(|taken| taken.signature.collides(&signature, *families))
         });
-        if let Some((taken, (_, other))) = rivals.min_by_key(|(_, (place, _))| *place) {
+        if let Some(rival) = rivals.min_by_key(|rival| rival.place) {
             return Err(ConfigError::LocalPrefCollision {
                 local_pref: signature.local_pref,
-                other_pref: taken.local_pref,
-                other: other.clone(),
+                other_pref: rival.signature.local_pref,
+                other: rival.first.clone(),
             });
         }
         self.count += 1;
-        self.taken[group].insert(signature, (self.count, advertisement.name.clone()));
+        let classes = &mut self.groups[group].classes;
+        self.places.insert((group, signature.clone()), classes.len());
+        let first = advertisement.name.clone();
+        classes.push(Class { signature, place: self.count, first, count: 1 });
         Ok(())
     }
 
-    fn group(&mut self, advertisement: &BgpAdvertisement) -> Group {
-        let key = std::sync::Arc::as_ptr(&advertisement.pools);
-        if let Some(group) = self.groups.get(&key) {
-            return *group;
-        }
-        let group = self.taken.len();
-        self.groups.insert(key, group);
-        self.taken.push(HashMap::new());
-        self.neighbours.push(BTreeMap::new());
-        for pool in advertisement.pools.iter() {
-            let families =
-                FAMILIES.map(|family| self.pools.get(pool).is_some_and(|pool| pool.offers(family)));
-            let groups = self.of_pool.entry(pool.clone()).or_default();
+    fn group(&mut self, chosen: &Arc<BTreeSet<String>>, pools: &BTreeMap<String, Pool>) -> Group {
+        let group = self.groups.len();
+        match self.by_address.entry(address(chosen)) {
+            std::collections::hash_map::Entry::Occupied(known) => return *known.get(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(group),
+        };
+        let mut common: BTreeMap<Group, [bool; 2]> = BTreeMap::from([(group, [false; 2])]);
+        for name in chosen.iter() {
+            if !self.of_pool.contains_key(name) {
+                self.of_pool.insert(name.clone(), (families(pools.get(name)), Vec::new()));
+            }
+            let (families, groups) = self.of_pool.get_mut(name).expect("it is there by now");
             groups.push(group);
-            for &other in groups.iter() {
-                for (one, two) in [(group, other), (other, group)] {
-                    let common = self.neighbours[one].entry(two).or_default();
-                    *common = [common[0] || families[0], common[1] || families[1]];
-                }
+            for other in groups.iter() {
+                let common = common.entry(*other).or_default();
+                *common = either(*common, *families);
             }
         }
+        for (other, families) in common.range(..group) {
+            self.groups[*other].neighbours.push((group, *families));
+        }
+        let neighbours = common.into_iter().collect();
+        self.groups.push(Members { pools: Arc::clone(chosen), neighbours, classes: Vec::new() });
         group
     }
 
-    /// The nodes that are selected; `None` is all, those that are not known here included.
-    fn select(&mut self, selectors: &[Selector]) -> Option<Rc<BTreeSet<usize>>> {
-        if selectors.is_empty() {
-            return None;
+    fn signature(&mut self, advertisement: &BgpAdvertisement, nodes: &[&Labels]) -> Signature {
+        for peer in &advertisement.peers {
+            let number = u32::try_from(self.peers.len()).expect("fewer peers than addresses");
+            if !self.peers.contains_key(peer) {
+                self.peers.insert(peer.clone(), number);
+            }
         }
-        let nodes = self.nodes;
-        let selected = self.selected.entry(selectors.to_vec()).or_insert_with(|| {
-            let fits = |labels: &Labels| selectors.iter().any(|selector| selector.matches(labels));
-            Rc::new((0..nodes.len()).filter(|&node| fits(nodes[node])).collect())
+        let selectors = &advertisement.node_selectors;
+        if !selectors.is_empty() && !self.selected.contains_key(selectors) {
+            self.selected.insert(selectors.clone(), select(selectors, nodes));
+        }
+        self.known_signature(advertisement, nodes)
+    }
+
+    /// The signature, made with what is known already.
+    fn known_signature(&self, advertisement: &BgpAdvertisement, nodes: &[&Labels]) -> Signature {
+        let peers = (!advertisement.peers.is_empty()).then(|| {
+            let number = |peer: &String| self.peers.get(peer).copied().unwrap_or(UNHEARD_OF);
+            let mut numbers: Vec<u32> = advertisement.peers.iter().map(number).collect();
+            numbers.sort_unstable();
+            numbers.into()
         });
-        Some(Rc::clone(selected))
+        let selectors = &advertisement.node_selectors;
+        let nodes = (!selectors.is_empty())
+            .then(|| self.selected.get(selectors).cloned().unwrap_or_else(|| select(selectors, nodes)));
+        Signature {
+            local_pref: advertisement.local_pref.unwrap_or(0),
+            lengths: FAMILIES.map(|family| advertisement.aggregation(family)),
+            peers,
+            nodes,
+        }
     }
 }
 
 impl Signature {
     /// Whether the two collide, given the families that pools in common have.
     fn collides(&self, other: &Self, families: [bool; 2]) -> bool {
-        let alike = (0..2).any(|family| families[family] && self.lengths[family] == other.lengths[family]);
-        let peers = self.peers.is_empty() || other.peers.is_empty() || !self.peers.is_disjoint(&other.peers);
-        self.local_pref != other.local_pref && alike && peers && self.same_node(other)
+        let alike = |family: usize| families[family] && self.lengths[family] == other.lengths[family];
+        self.local_pref != other.local_pref
+            && (alike(0) || alike(1))
+            && match (&self.peers, &other.peers) {
+                (Some(peers), Some(others)) => meet(peers, others),
+                _ => true,
+            }
+            && match (&self.nodes, &other.nodes) {
+                (None, None) => true,
+                (Some(nodes), None) | (None, Some(nodes)) => !nodes.is_empty(),
+                (Some(nodes), Some(others)) => meet(nodes, others),
+            }
     }
+}
 
-    fn same_node(&self, other: &Self) -> bool {
-        match (&self.nodes, &other.nodes) {
-            (None, None) => true,
-            (Some(nodes), None) | (None, Some(nodes)) => !nodes.is_empty(),
-            (Some(nodes), Some(others)) => !nodes.is_disjoint(others),
+/// Whether two ascending lists have a number in common.
+fn meet(mut one: &[u32], mut two: &[u32]) -> bool {
+    while let ([first, one_rest @ ..], [second, two_rest @ ..]) = (one, two) {
+        match first.cmp(second) {
+            std::cmp::Ordering::Less => one = one_rest,
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Greater => two = two_rest,
         }
     }
+    false
+}
+
+/// The places of the nodes that one of the selectors matches.
+fn select(selectors: &[Selector], nodes: &[&Labels]) -> Numbers {
+    let fits = |labels: &Labels| selectors.iter().any(|selector| selector.matches(labels));
+    (0_u32..).zip(nodes).filter(|(_, labels)| fits(labels)).map(|(place, _)| place).collect()
+}
+
+/// The families of a pool's addresses.
+fn families(pool: Option<&Pool>) -> [bool; 2] {
+    FAMILIES.map(|family| pool.is_some_and(|pool| pool.offers(family)))
+}
+
+fn either(one: [bool; 2], two: [bool; 2]) -> [bool; 2] {
+    [one[0] || two[0], one[1] || two[1]]
+}
+
+fn address(pools: &Arc<BTreeSet<String>>) -> usize {
+    Arc::as_ptr(pools).addr()
 }

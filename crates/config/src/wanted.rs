@@ -14,9 +14,11 @@ pub(crate) struct Wanted {
 
 /// The pools in force, to choose from. Advertisements that want the same share one set, so that a thousand
 /// advertisements of all of a thousand pools are no million entries.
-pub(crate) struct Chooser<'a> {
-    pools: BTreeMap<&'a str, &'a Labels>,
-    by_label: HashMap<(&'a str, &'a str), Vec<&'a str>>,
+#[derive(Debug, Default)]
+pub(crate) struct Chooser {
+    pools: BTreeMap<String, Labels>,
+    /// Key of a label -> its value -> the pools that have it.
+    by_label: HashMap<String, HashMap<String, Vec<String>>>,
     chosen: BTreeMap<Wanted, Arc<BTreeSet<String>>>,
 }
 
@@ -27,16 +29,24 @@ pub(crate) struct Announcers {
     of_pool: BTreeMap<String, Vec<usize>>,
 }
 
-impl<'a> Chooser<'a> {
-    pub(crate) fn new(pools: impl Iterator<Item = (&'a str, &'a Labels)>) -> Self {
-        let pools: BTreeMap<_, _> = pools.collect();
-        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for (name, labels) in &pools {
-            for (key, value) in *labels {
-                by_label.entry((key.as_str(), value.as_str())).or_default().push(*name);
+impl Chooser {
+    /// Among these pools: names and labels.
+    pub(crate) fn new<'a>(pools: impl Iterator<Item = (&'a str, &'a Labels)>) -> Self {
+        let mut chooser = Self::default();
+        for (name, labels) in pools {
+            for (key, value) in labels {
+                if !chooser.by_label.contains_key(key) {
+                    chooser.by_label.insert(key.clone(), HashMap::new());
+                }
+                let values = chooser.by_label.get_mut(key).expect("it is there by now");
+                match values.get_mut(value) {
+                    Some(pools) => pools.push(name.to_owned()),
+                    None => drop(values.insert(value.clone(), vec![name.to_owned()])),
+                }
             }
+            chooser.pools.insert(name.to_owned(), labels.clone());
         }
-        Self { pools, by_label, chosen: BTreeMap::new() }
+        chooser
     }
 
     /// The pools that are asked for, of those in force.
@@ -44,32 +54,29 @@ impl<'a> Chooser<'a> {
         if let Some(chosen) = self.chosen.get(wanted) {
             return Arc::clone(chosen);
         }
-        let mut names: BTreeSet<&str> = BTreeSet::new();
-        if wanted.names.is_empty() && wanted.selectors.is_empty() {
-            names.extend(self.pools.keys());
-        }
-        names.extend(wanted.names.iter().map(String::as_str).filter(|name| self.pools.contains_key(name)));
-        for selector in &wanted.selectors {
-            names.extend(self.candidates(selector).filter(|name| selector.matches(self.pools[name])));
-        }
-        let chosen: Arc<BTreeSet<String>> = Arc::new(names.into_iter().map(str::to_owned).collect());
+        let chosen = Arc::new(self.find(wanted));
         self.chosen.insert(wanted.clone(), Arc::clone(&chosen));
         chosen
     }
 
+    fn find(&self, wanted: &Wanted) -> BTreeSet<String> {
+        if wanted.names.is_empty() && wanted.selectors.is_empty() {
+            return self.pools.keys().cloned().collect();
+        }
+        let mut names: BTreeSet<String> =
+            wanted.names.iter().filter(|name| self.pools.contains_key(*name)).cloned().collect();
+        for selector in &wanted.selectors {
+            let candidates = self.candidates(selector);
+            names.extend(candidates.filter(|name| selector.matches(&self.pools[*name])).cloned());
+        }
+        names
+    }
+
     /// The pools that a selector can match: those with one of the values that it asks for, or else all.
-    fn candidates(&self, selector: &Selector) -> Box<dyn Iterator<Item = &'a str> + '_> {
-        let asked = selector.requirements().find_map(|requirement| match &requirement.test {
-            Test::In(values) => Some((requirement.key.as_str(), values)),
-            _ => None,
-        });
-        let Some((key, values)) = asked else { return Box::new(self.pools.keys().copied()) };
-        let found: Vec<&'a str> = values
-            .iter()
-            .filter_map(|value| self.by_label.get(&(key, value.as_str())))
-            .flatten()
-            .copied()
-            .collect();
+    fn candidates(&self, selector: &Selector) -> Box<dyn Iterator<Item = &String> + '_> {
+        let Some((key, values)) = asked(selector) else { return Box::new(self.pools.keys()) };
+        let of_key = self.by_label.get(key);
+        let found: Vec<&String> = values.iter().filter_map(|value| of_key?.get(value)).flatten().collect();
         Box::new(found.into_iter())
     }
 }
@@ -100,4 +107,12 @@ impl Announcers {
         let places = self.of_pool.get(pool).into_iter().flatten();
         places.flat_map(|&place| &self.groups[place]).map(String::as_str).collect()
     }
+}
+
+/// A label that a selector asks for, by key and values.
+fn asked(selector: &Selector) -> Option<(&str, &BTreeSet<String>)> {
+    selector.requirements().find_map(|requirement| match &requirement.test {
+        Test::In(values) => Some((requirement.key.as_str(), values)),
+        _ => None,
+    })
 }
