@@ -1,6 +1,6 @@
 //! BGP advertisements.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipam::{Labels, Selector};
@@ -92,10 +92,10 @@ impl BgpAdvertisement {
     }
 }
 
-/// Reads one BGPAdvertisement; its pools are resolved later. `aliases` are the names of communities.
+/// Reads one BGPAdvertisement; its pools are resolved later. `alias` knows the names of communities.
 pub(crate) fn parse(
     object: &api::BGPAdvertisement,
-    aliases: &BTreeMap<&str, Community>,
+    alias: impl Fn(&str) -> Option<Community>,
 ) -> Result<BgpAdvertisement, ConfigError> {
     let spec = &object.spec;
     let name = object.metadata.name.clone().unwrap_or_default();
@@ -131,7 +131,7 @@ pub(crate) fn parse(
     // that is wrong for good.
     let (mut communities, mut unknown) = (BTreeSet::new(), None);
     for text in &distinct("community", &spec.communities)? {
-        match aliases.get(text.as_str()).copied().map_or_else(|| text.parse(), Ok) {
+        match alias(text).map_or_else(|| text.parse(), Ok) {
             Ok(community) => {
                 communities.insert(community);
             }

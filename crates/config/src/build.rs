@@ -56,15 +56,23 @@ impl Config {
     /// one name, advertisements whose local preferences collide) the one that was in force and has not changed
     /// stays, else the first by name; the other is at fault.
     pub fn build(resources: &Resources<'_>, previous: Option<&Self>) -> Self {
+        Self::assemble(resources, previous).0
+    }
+
+    /// As [`build`](Self::build), with what was found out on the way about the BGP advertisements.
+    pub(crate) fn assemble(
+        resources: &Resources<'_>,
+        previous: Option<&Self>,
+    ) -> (Self, Chooser, Collisions) {
         let mut config = Self::default();
         config.add_bfd_profiles(resources, previous);
         config.add_bgp_peers(resources, previous);
         config.add_pools(resources, previous);
         config.add_communities(resources, previous);
-        config.add_advertisements(resources, previous);
+        let (chooser, collisions) = config.add_advertisements(resources, previous);
         config.problems.sort_by(|a, b| a.object.cmp(&b.object));
         config.check_echo();
-        config
+        (config, chooser, collisions)
     }
 
     fn add_bfd_profiles(&mut self, resources: &Resources<'_>, previous: Option<&Self>) {
@@ -120,7 +128,11 @@ impl Config {
         self.communities = self.fit(Kind::Community, parsed, before, |community| names.add(community));
     }
 
-    fn add_advertisements(&mut self, resources: &Resources<'_>, previous: Option<&Self>) {
+    fn add_advertisements(
+        &mut self,
+        resources: &Resources<'_>,
+        previous: Option<&Self>,
+    ) -> (Chooser, Collisions) {
         let empty = Labels::new();
         let labels = resources.pools.iter().filter_map(|pool| {
             Some((pool.metadata.name.as_deref()?, pool.metadata.labels.as_ref().unwrap_or(&empty)))
@@ -155,7 +167,7 @@ impl Config {
         let parsed = parse_all(
             &resources.bgp_advertisements,
             |advertisement| &advertisement.metadata.name,
-            |advertisement, _| bgp::parse(advertisement, &aliases),
+            |advertisement, _| bgp::parse(advertisement, |name| aliases.get(name).copied()),
             |_, (first, second)| ConfigError::DuplicateBgpAdvertisement { first, second },
         );
         let before = previous.map(|previous| &previous.bgp_advertisements);
@@ -165,9 +177,12 @@ impl Config {
             self.report_unknown(Kind::BGPAdvertisement, name, &advertisement.wanted);
         }
         self.check_aggregation(resources, &advertisements);
-        self.bgp_advertisements = self.without_collisions(resources, advertisements, previous, &mut chooser);
+        let mut collisions = Collisions::default();
+        self.bgp_advertisements =
+            self.without_collisions(resources, advertisements, previous, &mut chooser, &mut collisions);
         self.bgp_of_pool =
             Announcers::new(self.bgp_advertisements.iter().map(|(name, a)| (name.as_str(), &a.pools)));
+        (chooser, collisions)
     }
 
     /// What is valid, and else the version before that was.
@@ -277,13 +292,13 @@ impl Config {
         advertisements: BTreeMap<String, BgpAdvertisement>,
         previous: Option<&Self>,
         chooser: &mut Chooser,
+        collisions: &mut Collisions,
     ) -> BTreeMap<String, BgpAdvertisement> {
         let in_force = |name: &str| previous.and_then(|previous| previous.bgp_advertisements.get(name));
         let (unchanged, changed): (Vec<_>, Vec<_>) =
             advertisements.into_iter().partition(|(name, advertisement)| {
                 in_force(name).is_some_and(|before| before.says_as(advertisement))
             });
-        let mut collisions = Collisions::default();
         let mut taken = Vec::new();
         for (name, advertisement) in unchanged.into_iter().chain(changed) {
             match collisions.add(&advertisement, &self.pools, &resources.nodes) {

@@ -3,6 +3,8 @@
 //! Two of them collide where all of this is so: neither selects Services, their local preferences differ, and they
 //! have in common a pool with addresses of a family in which both aggregate alike, a peer, and a node.
 
+use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -46,7 +48,8 @@ struct Class {
 struct Members {
     /// Kept so that its address, by which the group is found, stays its own.
     pools: Arc<BTreeSet<String>>,
-    /// The groups that have pools in common with this one, itself among them, and the families of those pools.
+    /// The groups that have pools in common with this one, itself among them, in ascending order, and the families of
+    /// those pools.
     neighbours: Vec<(Group, [bool; 2])>,
     classes: Vec<Class>,
 }
@@ -105,11 +108,74 @@ impl Collisions {
         Ok(())
     }
 
+    /// Whether the advertisement would collide with one of those that were taken, of which the one of its name,
+    /// `before`, is none.
+    pub(crate) fn would_collide(
+        &self,
+        advertisement: &BgpAdvertisement,
+        before: Option<&BgpAdvertisement>,
+        nodes: &[impl Borrow<Labels>],
+    ) -> bool {
+        if !advertisement.service_selectors.is_empty() {
+            return false;
+        }
+        let signature = self.known_signature(advertisement, nodes);
+        let itself = before.and_then(|before| {
+            let group = *self.by_address.get(&address(&before.pools))?;
+            let place = *self.places.get(&(group, self.known_signature(before, nodes)))?;
+            let only = before.service_selectors.is_empty() && self.groups[group].classes[place].count == 1;
+            only.then_some((group, place))
+        });
+        let rivals = |group: Group, families: [bool; 2]| {
+            self.groups[group].classes.iter().enumerate().any(|(place, class)| {
+                itself != Some((group, place)) && class.signature.collides(&signature, families)
+            })
+        };
+        if let Some(group) = self.by_address.get(&address(&advertisement.pools)) {
+            let mut neighbours = self.groups[*group].neighbours.iter();
+            return neighbours.any(|(other, families)| rivals(*other, *families));
+        }
+        let common = advertisement.pools.iter().filter_map(|name| self.of_pool.get(name));
+        let groups = common.flat_map(|(families, groups)| groups.iter().map(|group| (*group, *families)));
+        let groups: BTreeSet<(Group, [bool; 2])> = groups.collect();
+        groups.into_iter().any(|(other, families)| rivals(other, families))
+    }
+
+    /// Whether advertisements of these sets of pools, of which none collide, would do so if each had this pool, which
+    /// takes the place of `before`.
+    pub(crate) fn would_make_any(
+        &self,
+        sets: &[&Arc<BTreeSet<String>>],
+        pool: &Pool,
+        before: Option<&Pool>,
+    ) -> bool {
+        let now = families(Some(pool));
+        let same = either(families(before), now) == families(before);
+        let groups = || sets.iter().filter_map(|set| self.by_address.get(&address(set)).copied());
+        // Those that had as much in common already are known not to collide.
+        let had = |group: Group| same && self.groups[group].pools.contains(&pool.name);
+        groups().filter(|group| !had(*group)).any(|group| {
+            groups().any(|other| {
+                let neighbours = &self.groups[group].neighbours;
+                let common = neighbours.binary_search_by_key(&other, |(group, _)| *group);
+                let common = common.map_or([false; 2], |place| neighbours[place].1);
+                either(common, now) != common && self.any_collide(group, other, now)
+            })
+        })
+    }
+
+    fn any_collide(&self, group: Group, other: Group, families: [bool; 2]) -> bool {
+        self.groups[group].classes.iter().any(|class| {
+            let others = &mut self.groups[other].classes.iter();
+            others.any(|other| class.signature.collides(&other.signature, families))
+        })
+    }
+
     fn group(&mut self, chosen: &Arc<BTreeSet<String>>, pools: &BTreeMap<String, Pool>) -> Group {
         let group = self.groups.len();
         match self.by_address.entry(address(chosen)) {
-            std::collections::hash_map::Entry::Occupied(known) => return *known.get(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(group),
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(new) => new.insert(group),
         };
         let mut common: BTreeMap<Group, [bool; 2]> = BTreeMap::from([(group, [false; 2])]);
         for name in chosen.iter() {
@@ -146,7 +212,7 @@ impl Collisions {
     }
 
     /// The signature, made with what is known already.
-    fn known_signature(&self, advertisement: &BgpAdvertisement, nodes: &[&Labels]) -> Signature {
+    fn known_signature(&self, advertisement: &BgpAdvertisement, nodes: &[impl Borrow<Labels>]) -> Signature {
         let peers = (!advertisement.peers.is_empty()).then(|| {
             let number = |peer: &String| self.peers.get(peer).copied().unwrap_or(UNHEARD_OF);
             let mut numbers: Vec<u32> = advertisement.peers.iter().map(number).collect();
@@ -196,9 +262,9 @@ fn meet(mut one: &[u32], mut two: &[u32]) -> bool {
 }
 
 /// The places of the nodes that one of the selectors matches.
-fn select(selectors: &[Selector], nodes: &[&Labels]) -> Numbers {
+fn select(selectors: &[Selector], nodes: &[impl Borrow<Labels>]) -> Numbers {
     let fits = |labels: &Labels| selectors.iter().any(|selector| selector.matches(labels));
-    (0_u32..).zip(nodes).filter(|(_, labels)| fits(labels)).map(|(place, _)| place).collect()
+    (0_u32..).zip(nodes).filter(|(_, labels)| fits((*labels).borrow())).map(|(place, _)| place).collect()
 }
 
 /// The families of a pool's addresses.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipam::{Pool, ServiceAllocation};
 use net::{IpRange, ParseRangeError};
 
+use crate::Config;
 use crate::error::ConfigError;
 use crate::selector::compile_list;
 
@@ -75,12 +76,7 @@ impl Disjoint {
     pub(crate) fn add(&mut self, pool: &Pool) -> Result<(), ConfigError> {
         for (place, range) in pool.ranges.iter().enumerate() {
             if let Some((other, other_pool)) = self.overlapping(range) {
-                let error = ConfigError::Overlap {
-                    range: range.to_string(),
-                    pool: pool.name.clone(),
-                    other: other.to_string(),
-                    other_pool: other_pool.clone(),
-                };
+                let error = overlap(range, &pool.name, other, other_pool);
                 for added in &pool.ranges[..place] {
                     self.ranges.remove(&added.first());
                 }
@@ -101,5 +97,37 @@ impl Disjoint {
     /// First address of each range -> its last address and its pool.
     pub(crate) fn into_index(self) -> BTreeMap<IpAddr, (IpAddr, String)> {
         self.ranges.into_iter().map(|(first, (range, pool))| (first, (range.last(), pool))).collect()
+    }
+}
+
+/// Refuses a pool that has an address twice, or one of another pool of the configuration: as [`Disjoint::add`] does
+/// where all the others are there already.
+pub(crate) fn fits(pool: &Pool, config: &Config) -> Result<(), ConfigError> {
+    let mut own = Disjoint::default();
+    for range in &pool.ranges {
+        // As ranges are disjoint, only the last that begins before this one's end can reach into it; of the pool's
+        // own only those in the new object count.
+        let mut others = config.ranges.range(..=range.last()).rev();
+        let other = others.find(|(_, (_, name))| *name != pool.name);
+        let other = other.map(|(first, (last, name))| {
+            (IpRange::new(*first, *last).expect("a range of a pool in force"), name.as_str())
+        });
+        let same = own.ranges.range(..=range.last()).next_back();
+        let same = same.map(|(_, (range, name))| (*range, name.as_str()));
+        let nearest = other.into_iter().chain(same).max_by_key(|(range, _)| range.first());
+        if let Some((other, name)) = nearest.filter(|(other, _)| other.overlaps(range)) {
+            return Err(overlap(range, &pool.name, &other, name));
+        }
+        own.ranges.insert(range.first(), (*range, pool.name.clone()));
+    }
+    Ok(())
+}
+
+fn overlap(range: &IpRange, pool: &str, other: &IpRange, other_pool: &str) -> ConfigError {
+    ConfigError::Overlap {
+        range: range.to_string(),
+        pool: pool.to_owned(),
+        other: other.to_string(),
+        other_pool: other_pool.to_owned(),
     }
 }

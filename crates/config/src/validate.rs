@@ -1,5 +1,7 @@
 //! Whether a change to an object would leave it, or another, invalid: for admission webhooks.
 
+use std::borrow::Cow;
+
 use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
 
 use crate::community::{Community as Value, ParseCommunityError};
@@ -34,9 +36,24 @@ pub enum Object<'a> {
 /// Whether the objects would still be as valid with the change: what to refuse it with, if not. References to
 /// objects that may still appear (a BFDProfile, a Secret, the name of a community) are no reason.
 ///
-/// Builds a [`Config`]; where one is at hand, [`Config::admits`] is quicker.
+/// Builds two [`Config`]s; an [`Index`](crate::Index) is made once for many such questions.
 pub fn validate(resources: &Resources<'_>, change: Change<'_>) -> Result<(), ConfigError> {
     Config::build(resources, None).admits(resources, change)
+}
+
+impl Object<'_> {
+    /// Its `metadata.name`; empty where there is none yet.
+    pub fn name(&self) -> &str {
+        let name = match self {
+            Self::BfdProfile(object) => &object.metadata.name,
+            Self::BgpPeer(object) => &object.metadata.name,
+            Self::IpAddressPool(object) => &object.metadata.name,
+            Self::Community(object) => &object.metadata.name,
+            Self::L2Advertisement(object) => &object.metadata.name,
+            Self::BgpAdvertisement(object) => &object.metadata.name,
+        };
+        name.as_deref().unwrap_or_default()
+    }
 }
 
 impl Config {
@@ -69,8 +86,11 @@ impl Config {
                 (Kind::L2Advertisement, &object.metadata.name)
             }
             Change::Apply(Object::BgpAdvertisement(object)) => {
-                advertisement = self.without_unknown_names(object);
-                put(&mut after.bgp_advertisements, &advertisement, |object: &BGPAdvertisement| {
+                let known = |text: &str| {
+                    self.communities.values().any(|community| community.names.contains_key(text))
+                };
+                advertisement = without_unknown_names(object, known);
+                put(&mut after.bgp_advertisements, advertisement.as_ref(), |object: &BGPAdvertisement| {
                     &object.metadata.name
                 });
                 (Kind::BGPAdvertisement, &object.metadata.name)
@@ -89,22 +109,27 @@ impl Config {
         });
         reasons.next().map_or(Ok(()), |problem| Err(problem.error))
     }
+}
 
-    /// The advertisement without communities that may be names which are still to be given.
-    fn without_unknown_names(&self, object: &BGPAdvertisement) -> BGPAdvertisement {
-        let known =
-            |text: &str| self.communities.values().any(|community| community.names.contains_key(text));
-        let mut object = object.clone();
-        object.spec.communities.retain(|text| {
-            let unknown = matches!(text.parse::<Value>(), Err(ParseCommunityError::Format(_)));
-            known(text) || text.contains(':') || !unknown
-        });
-        object
+/// The advertisement without communities that may be names which are still to be given; `known` are those that are.
+pub(crate) fn without_unknown_names(
+    object: &BGPAdvertisement,
+    known: impl Fn(&str) -> bool,
+) -> Cow<'_, BGPAdvertisement> {
+    let counts = |text: &String| {
+        let unknown = || matches!(text.parse::<Value>(), Err(ParseCommunityError::Format(_)));
+        known(text) || text.contains(':') || !unknown()
+    };
+    if object.spec.communities.iter().all(counts) {
+        return Cow::Borrowed(object);
     }
+    let mut object = object.clone();
+    object.spec.communities.retain(counts);
+    Cow::Owned(object)
 }
 
 /// The BGPPeer without what it refers to, which may still be created.
-fn without_references(object: &BGPPeer) -> BGPPeer {
+pub(crate) fn without_references(object: &BGPPeer) -> BGPPeer {
     let mut object = object.clone();
     object.spec.bfd_profile = None;
     if object.spec.password.as_ref().is_none_or(String::is_empty) {

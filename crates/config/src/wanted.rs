@@ -59,6 +59,11 @@ impl Chooser {
         chosen
     }
 
+    /// As [`choose`](Self::choose), remembering nothing.
+    pub(crate) fn chosen(&self, wanted: &Wanted) -> Arc<BTreeSet<String>> {
+        self.chosen.get(wanted).cloned().unwrap_or_else(|| Arc::new(self.find(wanted)))
+    }
+
     fn find(&self, wanted: &Wanted) -> BTreeSet<String> {
         if wanted.names.is_empty() && wanted.selectors.is_empty() {
             return self.pools.keys().cloned().collect();
