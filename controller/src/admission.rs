@@ -12,6 +12,7 @@ mod view;
 use std::path::Path;
 use std::sync::Arc;
 
+use config::Resources;
 use kube::Client;
 use tls::CertResolver;
 use tokio::sync::watch as channel;
@@ -21,15 +22,13 @@ use webhook::{Readiness, RotationConfig, RotationPolicy, Routes, Server, ServerC
 
 use crate::args::{Args, everywhere};
 use judge::Reviewed;
-use view::Latest;
+use view::{Latest, Snapshot, View};
 
 /// The port of the webhooks, known to every Service that leads to them.
 const PORT: u16 = 9443;
 /// Where the CA of our certificate has to be trusted.
 const CONFIGURATION: &str = "metallb-webhook-configuration";
 const CONVERTED: &str = "bgppeers.metallb.io";
-/// Objects from which on a judgement is found apart from the tasks that answer others.
-const MANY: usize = 200;
 
 /// Webhooks that are served.
 pub(crate) struct Webhooks {
@@ -78,17 +77,18 @@ fn routes(latest: &channel::Receiver<Latest>, namespace: &str) -> Routes {
         let (latest, namespace) = (latest.clone(), namespace.clone());
         routes.review(kind.path(), move |request| {
             let (latest, namespace) = (latest.borrow().clone(), namespace.clone());
-            async move {
-                let many = latest.as_ref().is_ok_and(|snapshot| snapshot.view.len() >= MANY);
-                let work = move || judge::judge(kind, request, &namespace, &latest);
-                if many {
-                    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| judge::failed(&error))
-                } else {
-                    work()
-                }
-            }
+            async move { judge::judge(kind, request, &namespace, latest).await }
         })
     })
+}
+
+/// The answers of the webhooks by these objects, whatever happens to them: for measurements. `namespace` is the one
+/// where they are.
+pub fn reviews_of(objects: &Resources<'_>, namespace: &str) -> Routes {
+    let snapshot = Snapshot::from(View::from(objects));
+    // The last snapshot stays when nobody is left to send another.
+    let (_, latest) = channel::channel(Ok(Arc::new(snapshot)));
+    routes(&latest, namespace)
 }
 
 /// Keeps a certificate of our own making; what hinders that.

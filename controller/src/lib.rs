@@ -29,5 +29,6 @@ mod state;
 mod testing;
 mod writer;
 
+pub use admission::reviews_of;
 pub use args::{Args, WebhookMode, WebhookOptions};
 pub use program::run;

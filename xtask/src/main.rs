@@ -33,10 +33,10 @@ enum Chore {
     },
     /// Builds the static programs and writes their OCI images into build/images/.
     Images(images::Options),
-    /// Measures, and prints one line a figure.
+    /// Measures, and prints one line a figure; fails where a bound is missed.
     Bench {
-        /// What to measure.
-        subject: bench::Subject,
+        /// What to measure; without it all that can be is listed.
+        subject: Option<bench::Subject>,
     },
     /// Checks that dependencies point from programs to crates, from I/O to pure, never back.
     Layers,

@@ -1,13 +1,13 @@
 //! One review: may this be stored?
 
+use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
 use config::{Change, Kind, Object, ObjectRef};
 use kube::core::admission::Operation;
 use serde::de::DeserializeOwned;
-use tokio::task::JoinError;
 use tracing::{debug, error};
 use webhook::{AdmissionRequest, Decision};
 
-use super::view::{Latest, Snapshot};
+use super::view::Latest;
 
 /// What MetalLB says to a BGPPeer with `disableMP`.
 const DISABLE_MP: &str = "disable mp is deprecated and has no effect since it's the default behavior now";
@@ -57,12 +57,38 @@ impl Reviewed {
     }
 }
 
+/// A change that is asked for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    BgpPeer(BGPPeer),
+    BfdProfile(BFDProfile),
+    BgpAdvertisement(BGPAdvertisement),
+    Community(Community),
+    IpAddressPool(IPAddressPool),
+    L2Advertisement(L2Advertisement),
+    Deleted(ObjectRef),
+}
+
+impl Asked {
+    pub(super) fn change(&self) -> Change<'_> {
+        Change::Apply(match self {
+            Self::BgpPeer(object) => Object::BgpPeer(object),
+            Self::BfdProfile(object) => Object::BfdProfile(object),
+            Self::BgpAdvertisement(object) => Object::BgpAdvertisement(object),
+            Self::Community(object) => Object::Community(object),
+            Self::IpAddressPool(object) => Object::IpAddressPool(object),
+            Self::L2Advertisement(object) => Object::L2Advertisement(object),
+            Self::Deleted(object) => return Change::Delete(object),
+        })
+    }
+}
+
 /// Judges what is asked for, by what there is. `namespace` is the one where resources count.
-pub(super) fn judge(
+pub(super) async fn judge(
     kind: Reviewed,
     mut request: AdmissionRequest,
     namespace: &str,
-    latest: &Latest,
+    latest: Latest,
 ) -> Decision {
     let elsewhere = request.namespace.as_deref().unwrap_or_default() != namespace;
     match request.operation {
@@ -81,52 +107,46 @@ pub(super) fn judge(
         Ok(snapshot) => snapshot,
         Err(unknown) => return Decision::deny(format!("{}; try again in a moment", unknown.why)),
     };
-    if request.operation == Operation::Delete {
-        let gone = ObjectRef { kind: kind.kind(), name: request.name };
-        return decided(snapshot.refusal(Change::Delete(&gone)));
-    }
-    let Some(object) = request.object.take() else {
-        return Decision::deny("the review has no object");
+    let asked = if request.operation == Operation::Delete {
+        Asked::Deleted(ObjectRef { kind: kind.kind(), name: request.name.clone() })
+    } else {
+        let Some(object) = request.object.take() else {
+            return Decision::deny("the review has no object");
+        };
+        // On its way out: only the last finalizers are taken away.
+        if object.metadata.deletion_timestamp.is_some() {
+            return Decision::allow();
+        }
+        let read = serde_json::to_value(object).map_err(|error| error.to_string());
+        match read.and_then(|object| typed(kind, object)) {
+            Ok(asked) => asked,
+            Err(why) => return Decision::deny(format!("{} cannot be read: {why}", kind.kind())),
+        }
     };
-    // On its way out: only the last finalizers are taken away.
-    if object.metadata.deletion_timestamp.is_some() {
-        return Decision::allow();
-    }
-    let read = serde_json::to_value(object).map_err(|error| error.to_string());
-    let decision = read.and_then(|object| apply(kind, object, snapshot));
-    let decision =
-        decision.unwrap_or_else(|why| Decision::deny(format!("{} cannot be read: {why}", kind.kind())));
+    let deprecated = matches!(&asked, Asked::BgpPeer(peer) if peer.spec.disable_mp == Some(true));
+    let decision = match snapshot.refusal(asked).await {
+        Ok(refusal) => refusal.map_or_else(Decision::allow, Decision::deny),
+        Err(error) => {
+            error!(%error, "a review failed");
+            Decision::deny("the review failed: look at the log of the webhook server, and try again")
+        }
+    };
     debug!(kind = %kind.kind(), name = request.name, refusal = decision.refusal, "judged");
-    decision
+    if deprecated { decision.warn(DISABLE_MP) } else { decision }
 }
 
-/// Judges an object that is created or changed; an error where it cannot be read.
-fn apply(kind: Reviewed, object: serde_json::Value, snapshot: &Snapshot) -> Result<Decision, String> {
-    let refusal = |object: Object<'_>| decided(snapshot.refusal(Change::Apply(object)));
+/// The object of a review as one of its type; an error where it cannot be read.
+fn typed(kind: Reviewed, object: serde_json::Value) -> Result<Asked, String> {
     Ok(match kind {
-        Reviewed::BgpPeer => {
-            let peer: api::BGPPeer = parse(object)?;
-            let decision = refusal(Object::BgpPeer(&peer));
-            if peer.spec.disable_mp == Some(true) { decision.warn(DISABLE_MP) } else { decision }
-        }
-        Reviewed::BfdProfile => refusal(Object::BfdProfile(&parse(object)?)),
-        Reviewed::BgpAdvertisement => refusal(Object::BgpAdvertisement(&parse(object)?)),
-        Reviewed::Community => refusal(Object::Community(&parse(object)?)),
-        Reviewed::IpAddressPool => refusal(Object::IpAddressPool(&parse(object)?)),
-        Reviewed::L2Advertisement => refusal(Object::L2Advertisement(&parse(object)?)),
+        Reviewed::BgpPeer => Asked::BgpPeer(parse(object)?),
+        Reviewed::BfdProfile => Asked::BfdProfile(parse(object)?),
+        Reviewed::BgpAdvertisement => Asked::BgpAdvertisement(parse(object)?),
+        Reviewed::Community => Asked::Community(parse(object)?),
+        Reviewed::IpAddressPool => Asked::IpAddressPool(parse(object)?),
+        Reviewed::L2Advertisement => Asked::L2Advertisement(parse(object)?),
     })
 }
 
 fn parse<T: DeserializeOwned>(object: serde_json::Value) -> Result<T, String> {
     serde_json::from_value(object).map_err(|error| error.to_string())
-}
-
-fn decided(refusal: Option<String>) -> Decision {
-    refusal.map_or_else(Decision::allow, Decision::deny)
-}
-
-/// The answer where no judgement was found.
-pub(super) fn failed(error: &JoinError) -> Decision {
-    error!(%error, "a review failed");
-    Decision::deny("the review failed: look at the log of the webhook server, and try again")
 }

@@ -5,7 +5,7 @@ use http::Request;
 use serde_json::{Value, json};
 use webhook::Respond;
 
-use super::view::{Snapshot, Unknown, View};
+use super::view::Unknown;
 use super::*;
 
 const NAMESPACE: &str = "metallb-system";

@@ -1,18 +1,24 @@
 //! What there is: the resources that a judgement depends on, kept by watches.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
-use config::{Config, Labels, Resources};
+use config::{Index, Labels, Resources};
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use kube_ext::{Change, Gate, watch, watch_config};
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch as channel};
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::judge::Asked;
 
 /// Changes on their way; more make the watches wait.
 const INBOX: usize = 1024;
+/// Judgements at work at the same time that take all resources: the others, which take next to nothing, shall not
+/// have to wait for processors.
+static WHOLE: Semaphore = Semaphore::const_new(2);
 
 /// The newest snapshot, or why there is none yet.
 pub(super) type Latest = Result<Arc<Snapshot>, Unknown>;
@@ -31,8 +37,8 @@ pub(super) struct Unknown {
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     pub(super) view: View,
-    /// Made of it when it is first asked for.
-    config: OnceLock<Config>,
+    /// Made of it when it is first asked for, so that a burst of changes costs no more than what is asked in between.
+    index: OnceCell<Arc<Index>>,
 }
 
 /// All objects by name. Secrets are not among them: a password that is missing is no reason to refuse a BGPPeer.
@@ -112,16 +118,22 @@ fn gather(mut seen: mpsc::Receiver<Seen>) -> channel::Receiver<Latest> {
         let mut view = View::default();
         let mut batch = Vec::new();
         while seen.recv_many(&mut batch, INBOX).await > 0 {
+            let mut news = false;
             for seen in batch.drain(..) {
-                if let Some(kind) = view.take(seen) {
-                    gate.arrived(kind);
+                match view.take(seen) {
+                    Taken::Same => {}
+                    Taken::Changed => news = true,
+                    Taken::Listed(kind) => {
+                        gate.arrived(kind);
+                        news = true;
+                    }
                 }
             }
-            let now = if gate.open() {
-                Ok(Arc::new(Snapshot { view: view.clone(), config: OnceLock::new() }))
-            } else {
-                Err(waiting(&gate))
-            };
+            if !news {
+                continue;
+            }
+            let now =
+                if gate.open() { Ok(Arc::new(Snapshot::from(view.clone()))) } else { Err(waiting(&gate)) };
             if out.send(now).is_err() {
                 return;
             }
@@ -138,36 +150,35 @@ fn waiting(gate: &Gate<Kind>) -> Unknown {
     }
 }
 
-impl View {
-    /// Takes a change in. Gives the kind whose first list is complete with it.
-    fn take(&mut self, seen: Seen) -> Option<Kind> {
-        let (synced, kind) = match seen {
-            Seen::Pool(change) => (put(&mut self.pools, change), Kind::IPAddressPools),
-            Seen::L2Advertisement(change) => {
-                (put(&mut self.l2_advertisements, change), Kind::L2Advertisements)
-            }
-            Seen::BgpAdvertisement(change) => {
-                (put(&mut self.bgp_advertisements, change), Kind::BGPAdvertisements)
-            }
-            Seen::Peer(change) => (put(&mut self.peers, change), Kind::BGPPeers),
-            Seen::BfdProfile(change) => (put(&mut self.bfd_profiles, change), Kind::BFDProfiles),
-            Seen::Community(change) => (put(&mut self.communities, change), Kind::Communities),
-            Seen::Node(change) => (put(&mut self.nodes, change), Kind::Nodes),
-        };
-        synced.then_some(kind)
-    }
+/// What came of a change.
+enum Taken {
+    /// Nothing is judged otherwise because of it: a status has changed, or a heartbeat of a node was seen.
+    Same,
+    /// Something may be judged otherwise.
+    Changed,
+    /// The first list of a kind is complete.
+    Listed(Kind),
+}
 
-    /// How many objects there are.
-    pub(super) fn len(&self) -> usize {
-        let Self { pools, l2_advertisements, bgp_advertisements, peers, bfd_profiles, communities, nodes } =
-            self;
-        pools.len()
-            + l2_advertisements.len()
-            + bgp_advertisements.len()
-            + peers.len()
-            + bfd_profiles.len()
-            + communities.len()
-            + nodes.len()
+impl View {
+    /// Takes a change in.
+    fn take(&mut self, seen: Seen) -> Taken {
+        macro_rules! put {
+            ($objects:ident, $change:ident, $kind:ident) => {
+                put(&mut self.$objects, $change, Kind::$kind, |one, two| one.spec == two.spec)
+            };
+        }
+        match seen {
+            Seen::Pool(change) => put(&mut self.pools, change, Kind::IPAddressPools, |one, two| {
+                one.spec == two.spec && one.metadata.labels == two.metadata.labels
+            }),
+            Seen::L2Advertisement(change) => put!(l2_advertisements, change, L2Advertisements),
+            Seen::BgpAdvertisement(change) => put!(bgp_advertisements, change, BGPAdvertisements),
+            Seen::Peer(change) => put!(peers, change, BGPPeers),
+            Seen::BfdProfile(change) => put!(bfd_profiles, change, BFDProfiles),
+            Seen::Community(change) => put!(communities, change, Communities),
+            Seen::Node(change) => put(&mut self.nodes, change, Kind::Nodes, PartialEq::eq),
+        }
     }
 
     fn resources(&self) -> Resources<'_> {
@@ -185,18 +196,56 @@ impl View {
 }
 
 impl Snapshot {
-    /// Why a change may not be.
-    pub(super) fn refusal(&self, change: config::Change<'_>) -> Option<String> {
-        let resources = self.view.resources();
-        let config = self.config.get_or_init(|| Config::build(&resources, None));
-        config.admits(&resources, change).err().map(|error| error.to_string())
+    /// Why a change may not be. Where the change alone does not tell, the answer is found apart from the tasks that
+    /// answer others.
+    pub(super) async fn refusal(self: Arc<Self>, asked: Asked) -> Result<Option<String>, JoinError> {
+        let index = self.index().await?;
+        let verdict = if let Some(verdict) = index.judge(asked.change()) {
+            verdict
+        } else {
+            let turn = WHOLE.acquire().await;
+            let verdict =
+                spawn_blocking(move || index.admits(&self.view.resources(), asked.change())).await?;
+            drop(turn);
+            verdict
+        };
+        Ok(verdict.err().map(|error| error.to_string()))
+    }
+
+    async fn index(self: &Arc<Self>) -> Result<Arc<Index>, JoinError> {
+        let build = || {
+            let this = Arc::clone(self);
+            spawn_blocking(move || Arc::new(Index::new(&this.view.resources())))
+        };
+        self.index.get_or_try_init(build).await.cloned()
     }
 }
 
-#[cfg(test)]
 impl From<View> for Snapshot {
     fn from(view: View) -> Self {
-        Self { view, config: OnceLock::new() }
+        Self { view, index: OnceCell::new() }
+    }
+}
+
+impl From<&Resources<'_>> for View {
+    fn from(resources: &Resources<'_>) -> Self {
+        fn by_name<T: Clone>(objects: &[&T], name: impl Fn(&T) -> Option<&String>) -> Objects<T> {
+            let named =
+                |object: &&T| (name(object).cloned().unwrap_or_default(), Arc::new((*object).clone()));
+            objects.iter().map(named).collect()
+        }
+        let nodes = resources.nodes.iter().enumerate();
+        Self {
+            pools: by_name(&resources.pools, |object| object.metadata.name.as_ref()),
+            l2_advertisements: by_name(&resources.l2_advertisements, |object| object.metadata.name.as_ref()),
+            bgp_advertisements: by_name(&resources.bgp_advertisements, |object| {
+                object.metadata.name.as_ref()
+            }),
+            peers: by_name(&resources.bgp_peers, |object| object.metadata.name.as_ref()),
+            bfd_profiles: by_name(&resources.bfd_profiles, |object| object.metadata.name.as_ref()),
+            communities: by_name(&resources.communities, |object| object.metadata.name.as_ref()),
+            nodes: nodes.map(|(place, labels)| (place.to_string(), Arc::new((*labels).clone()))).collect(),
+        }
     }
 }
 
@@ -204,22 +253,25 @@ fn all<T>(objects: &Objects<T>) -> Vec<&T> {
     objects.values().map(Arc::as_ref).collect()
 }
 
-/// Whether the first list is complete now.
-fn put<T>(objects: &mut Objects<T>, change: Change<T>) -> bool {
-    match change {
+/// Takes a change in; objects of which `same` holds are judged alike.
+fn put<T>(objects: &mut Objects<T>, change: Change<T>, kind: Kind, same: impl Fn(&T, &T) -> bool) -> Taken {
+    let changed = match change {
         Change::Apply(key, object) => {
-            objects.insert(key.name, Arc::new(object));
+            let known = objects.get(&key.name).is_some_and(|before| same(before, &object));
+            if !known {
+                objects.insert(key.name, Arc::new(object));
+            }
+            !known
         }
-        Change::Delete(key) => {
-            objects.remove(&key.name);
-        }
-        Change::Synced => return true,
-    }
-    false
+        Change::Delete(key) => objects.remove(&key.name).is_some(),
+        Change::Synced => return Taken::Listed(kind),
+    };
+    if changed { Taken::Changed } else { Taken::Same }
 }
 
 #[cfg(test)]
 mod tests {
+    use api::IPAddressPoolStatus;
     use kube_ext::ObjectKey;
 
     use super::*;
@@ -249,8 +301,20 @@ mod tests {
         let peers = "webhooks: waiting for the first list of BGPPeers";
         latest.wait_for(|latest| is(latest, &told(peers, true))).await.expect("it gathers");
         out.send(Seen::Peer(Change::Synced)).await.expect("it gathers");
-        let pools = |latest: &Latest| latest.as_ref().map(|snapshot| snapshot.view.len()).ok();
+        let pools = |latest: &Latest| latest.as_ref().map(|snapshot| snapshot.view.pools.len()).ok();
         latest.wait_for(|latest| pools(latest) == Some(1)).await.expect("it gathers");
+        latest.mark_unchanged();
+        let status = IPAddressPoolStatus { assigned_ipv4: 1, ..IPAddressPoolStatus::default() };
+        let counted = IPAddressPool { status: Some(status), ..IPAddressPool::default() };
+        out.send(Seen::Pool(Change::Apply(key(), counted))).await.expect("it gathers");
+        out.send(Seen::Pool(Change::Delete(ObjectKey::new("metallb-system", "other"))))
+            .await
+            .expect("it gathers");
+        // The task takes what there is, and sends what follows from it, in one go.
+        while out.capacity() < out.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!latest.has_changed().expect("it gathers"), "a status is judged by nobody");
         out.send(Seen::Pool(Change::Delete(key()))).await.expect("it gathers");
         latest.wait_for(|latest| pools(latest) == Some(0)).await.expect("it gathers");
     }

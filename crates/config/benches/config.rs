@@ -1,78 +1,70 @@
-//! How long it takes to read and validate a large configuration: `cargo bench -p config`.
+//! How long it takes to read and validate a large configuration, and to judge a change to it: `cargo xtask bench config`.
 
+mod common;
+
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use api::{BGPAdvertisement, BGPPeer, IPAddressPool};
-use config::{Change, Config, Object, Resources, Secret};
-use serde_json::{from_value, json};
+use api::IPAddressPool;
+use common::{ADVERTISEMENTS, Large, PEERS, POOLS, Report, pool};
+use config::{Change, Config, Index, Object, Resources};
+use serde_json::from_value;
 
-const POOLS: usize = 1_000;
-const ADVERTISEMENTS: usize = 1_000;
-const PEERS: usize = 200;
+/// The figures are the medians of so many runs.
 const RUNS: usize = 51;
+/// To read and validate everything.
+const BUILD: Duration = Duration::from_millis(20);
+/// To judge one change: a thousandth of a second for each of 2,000 a second on two processors.
+const REVIEW: Duration = Duration::from_millis(1);
+/// How much more than the work of O(n) there may be for eight times as many pools.
+const GROWTH: f64 = 2.0;
 
-fn main() {
-    let pools: Vec<IPAddressPool> = (0..POOLS)
-        .map(|i| {
-            let (high, low) = (i / 250, i % 250);
-            let addresses = json!([
-                format!("10.{high}.{low}.0/24"),
-                format!("2001:db8:{high}:{low}::1-2001:db8:{high}:{low}::ffff")
-            ]);
-            let metadata = json!({"name": format!("pool{i}"), "labels": {"zone": format!("z{}", i % 50)}});
-            from_value(json!({"metadata": metadata, "spec": {"addresses": addresses}})).expect("a pool")
-        })
-        .collect();
-    // A third by name, a third by label, a third all pools; two local preferences, so that every rule is at work.
-    let advertisements: Vec<BGPAdvertisement> = (0..ADVERTISEMENTS)
-        .map(|i| {
-            let mut spec = json!({
-                "localPref": 100 + i % 2,
-                "peers": [format!("peer{}", i % PEERS)],
-                "communities": ["65000:100", "large:65000:1:2"],
-            });
-            match i % 3 {
-                0 => spec["ipAddressPools"] = json!([format!("pool{i}")]),
-                1 => {
-                    spec["ipAddressPoolSelectors"] =
-                        json!([{"matchLabels": {"zone": format!("z{}", i % 50)}}]);
-                }
-                _ => {}
-            }
-            from_value(json!({"metadata": {"name": format!("adv{i}")}, "spec": spec}))
-                .expect("an advertisement")
-        })
-        .collect();
-    let peers: Vec<BGPPeer> = (0..PEERS)
-        .map(|i| {
-            let spec = json!({"myASN": 65000, "peerASN": 65001, "peerAddress": format!("192.0.2.{i}"),
-                "holdTime": "90s", "passwordSecret": {"name": "secret"}});
-            from_value(json!({"metadata": {"name": format!("peer{i}")}, "spec": spec})).expect("a peer")
-        })
-        .collect();
-    let secret = Secret {
-        namespace: "metallb-system".to_owned(),
-        name: "secret".to_owned(),
-        kind: "kubernetes.io/basic-auth".to_owned(),
-        has_password: true,
-    };
-    let resources = Resources {
-        pools: pools.iter().collect(),
-        bgp_advertisements: advertisements.iter().collect(),
-        bgp_peers: peers.iter().collect(),
-        secrets: vec![&secret],
-        ..Resources::default()
-    };
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    let large = Large::new();
+    let resources = large.resources();
     let config = Config::build(&resources, None);
     assert_eq!(config.first_error(), None);
-    let build = median(|| drop(Config::build(&resources, None)));
-    let review = median(|| {
-        let change = Change::Apply(Object::IpAddressPool(&pools[0]));
-        config.admits(&resources, change).expect("it is valid already");
+    let mut timed = |what: &str, took: Duration, bound: Duration| {
+        let figure = format!("{:.3} ms", took.as_secs_f64() * 1e3);
+        let bound_text = format!("bound {} ms, median of {RUNS}", bound.as_millis());
+        report.line(&format!("config: {what}"), &figure, &bound_text, took <= bound);
+    };
+
+    let all = format!("{POOLS} pools + {ADVERTISEMENTS} advertisements + {PEERS} peers");
+    timed(&format!("build {all}"), median(|| drop(Config::build(&resources, None))), BUILD);
+    let anew = median(|| drop(Config::build(&resources, Some(&config))));
+    timed("build them anew after a change", anew, BUILD);
+    let index = Index::new(&resources);
+    timed("index them for reviews", median(|| drop(Index::new(&resources))), BUILD);
+
+    let more: IPAddressPool = from_value(pool(POOLS)).expect("a pool");
+    for (what, change) in [
+        ("review a pool that takes the place of one", Object::IpAddressPool(&large.pools[7])),
+        ("review a new pool", Object::IpAddressPool(&more)),
+        ("review an advertisement of all pools", Object::BgpAdvertisement(&large.advertisements[2])),
+        ("review a peer", Object::BgpPeer(&large.peers[7])),
+    ] {
+        let review = || index.admits(&resources, Change::Apply(change)).expect("it is valid");
+        timed(what, median(review), REVIEW);
+    }
+
+    let [few, many] = [POOLS, 8 * POOLS].map(|count| {
+        let pools: Vec<IPAddressPool> =
+            (0..count).map(|number| from_value(pool(number)).expect("a pool")).collect();
+        let resources = Resources { pools: pools.iter().collect(), ..Resources::default() };
+        median(|| drop(Config::build(&resources, None)))
     });
-    println!(
-        "{POOLS} pools, {ADVERTISEMENTS} advertisements, {PEERS} peers: validated in {build:.1?}, a change reviewed in {review:.1?}"
+    timed(&format!("overlap check of {POOLS} pools"), few, BUILD);
+    let growth = many.as_secs_f64() / few.as_secs_f64() / 8.0;
+    let bound = format!("bound {GROWTH}, O(n) is 1, O(n²) is 8");
+    report.line(
+        "config: growth of that by pool, of 8 times as many",
+        &format!("{growth:.2}"),
+        &bound,
+        growth <= GROWTH,
     );
+    report.end()
 }
 
 /// The median of several runs.

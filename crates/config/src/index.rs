@@ -27,6 +27,7 @@ use crate::{
 };
 
 /// The objects of a cluster, ready for many questions whether one of them may change.
+#[derive(Debug)]
 pub struct Index {
     config: Config,
     /// Whether nothing is wrong but what an object that may still appear would mend.
@@ -46,7 +47,7 @@ pub struct Index {
 }
 
 /// BGP advertisements in force, by what pools they want.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Announced {
     groups: Vec<Group>,
     /// Name of a pool -> the groups that ask for it by name.
@@ -56,6 +57,7 @@ struct Announced {
 }
 
 /// BGP advertisements that want the same pools.
+#[derive(Debug)]
 struct Group {
     wanted: Wanted,
     pools: Arc<BTreeSet<String>>,

@@ -21,7 +21,7 @@ type Numbers = Arc<[u32]>;
 const UNHEARD_OF: u32 = u32::MAX;
 
 /// What of an advertisement decides; those that are alike in it need to be looked at only once.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Signature {
     local_pref: u32,
     lengths: [u8; 2],
@@ -35,6 +35,7 @@ struct Signature {
 type Group = usize;
 
 /// Advertisements of one group and one signature.
+#[derive(Debug)]
 struct Class {
     signature: Signature,
     /// When the first of them was taken, and its name.
@@ -45,6 +46,7 @@ struct Class {
 }
 
 /// Advertisements with the same pools.
+#[derive(Debug)]
 struct Members {
     /// Kept so that its address, by which the group is found, stays its own.
     pools: Arc<BTreeSet<String>>,
@@ -56,7 +58,7 @@ struct Members {
 
 /// The advertisements that are taken so far. To take one costs as much as there are groups with pools in common, and
 /// different advertisements therein.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Collisions {
     groups: Vec<Members>,
     /// Address of a set of pools -> its group.

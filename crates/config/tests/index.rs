@@ -7,21 +7,15 @@ use proptest::sample::{select, subsequence};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// An object of some kind.
+/// What somebody asks for.
 #[derive(Clone, Debug)]
-enum Any {
+enum Asked {
     Pool(IPAddressPool),
     L2(L2Advertisement),
     Bgp(BGPAdvertisement),
     Peer(BGPPeer),
     Profile(BFDProfile),
     Community(Community),
-}
-
-/// What somebody asks for.
-#[derive(Clone, Debug)]
-enum Asked {
-    Apply(Any),
     Delete(ObjectRef),
 }
 
@@ -56,7 +50,7 @@ fn selectors() -> impl Strategy<Value = Value> {
 }
 
 /// The pool of this name has a block of its own, of which it mostly stays within.
-fn pool() -> impl Strategy<Value = Any> {
+fn pool() -> impl Strategy<Value = Asked> {
     let strange = select(vec!["x", "10.0.0.0/33", "10.0.0.9-10.0.0.1", "10.0.0.0/13", "10.0.0.250-10.1.0.3"]);
     let good = select(vec![
         "10.N.0.0/24",
@@ -70,12 +64,12 @@ fn pool() -> impl Strategy<Value = Any> {
         let addresses: Vec<String> =
             addresses.iter().map(|text| text.replace('N', &name.to_string())).collect();
         let mut distinct: Vec<String> = Vec::new();
-        addresses.into_iter().for_each(|text| {
+        for text in addresses {
             if !distinct.contains(&text) || text.ends_with("/30") {
                 distinct.push(text);
             }
-        });
-        Any::Pool(read("pool", name, &labels, &json!({"addresses": distinct})))
+        }
+        Asked::Pool(read("pool", name, &labels, &json!({"addresses": distinct})))
     })
 }
 
@@ -84,15 +78,15 @@ fn names(kind: &'static str, count: u8) -> impl Strategy<Value = Vec<String>> {
     prop_oneof![Just(Vec::new()), subsequence(all, 0..3)]
 }
 
-fn l2() -> impl Strategy<Value = Any> {
+fn l2() -> impl Strategy<Value = Asked> {
     (0_u8..2, names("pool", 6), selectors(), selectors()).prop_map(|(name, pools, by_label, nodes)| {
         let spec =
             json!({"ipAddressPools": pools, "ipAddressPoolSelectors": by_label, "nodeSelectors": nodes});
-        Any::L2(read("l2-", name, &json!({}), &spec))
+        Asked::L2(read("l2-", name, &json!({}), &spec))
     })
 }
 
-fn bgp() -> impl Strategy<Value = Any> {
+fn bgp() -> impl Strategy<Value = Asked> {
     let communities = rarely(
         subsequence(vec!["65000:1", "large:1:2:3", "alias0", "alias1", "alias2"], 0..3),
         select(vec![
@@ -116,11 +110,11 @@ fn bgp() -> impl Strategy<Value = Any> {
             "serviceSelectors": services, "communities": communities, "localPref": local_pref,
             "aggregationLength": lengths.0, "aggregationLengthV6": lengths.1,
         });
-        Any::Bgp(read("bgp", name, &json!({}), &spec))
+        Asked::Bgp(read("bgp", name, &json!({}), &spec))
     })
 }
 
-fn peer() -> impl Strategy<Value = Any> {
+fn peer() -> impl Strategy<Value = Asked> {
     let profile = select(vec![json!(null), json!(null), json!("bfd0"), json!("bfd1"), json!("")]);
     let secret =
         select(vec![json!(null), json!(null), json!({"name": "secret"}), json!({"name": "nowhere"})]);
@@ -132,14 +126,14 @@ fn peer() -> impl Strategy<Value = Any> {
                 "myASN": asn, "peerASN": 64_501, "peerAddress": format!("192.0.2.{name}"), "bfdProfile": profile,
                 "passwordSecret": secret, "password": password, "nodeSelectors": nodes,
             });
-            Any::Peer(read("peer", name, &json!({}), &spec))
+            Asked::Peer(read("peer", name, &json!({}), &spec))
         },
     )
 }
 
-fn profile() -> impl Strategy<Value = Any> {
+fn profile() -> impl Strategy<Value = Asked> {
     (0_u8..3, rarely(Just(3), Just(1)), prop::bool::weighted(0.3)).prop_map(|(name, multiplier, echo)| {
-        Any::Profile(read(
+        Asked::Profile(read(
             "bfd",
             name,
             &json!({}),
@@ -148,7 +142,7 @@ fn profile() -> impl Strategy<Value = Any> {
     })
 }
 
-fn community() -> impl Strategy<Value = Any> {
+fn community() -> impl Strategy<Value = Asked> {
     let aliases = rarely(
         subsequence(vec!["alias0", "alias1", "alias2", "65000:1"], 0..3),
         select(vec![vec!["alias0", "alias0"], vec!["1:2:3"]]),
@@ -157,25 +151,24 @@ fn community() -> impl Strategy<Value = Any> {
     (0_u8..3, aliases, value).prop_map(|(name, aliases, value)| {
         let aliases: Vec<Value> =
             aliases.iter().map(|alias| json!({"name": alias, "value": value})).collect();
-        Any::Community(read("community", name, &json!({}), &json!({"communities": aliases})))
+        Asked::Community(read("community", name, &json!({}), &json!({"communities": aliases})))
     })
 }
 
-fn any_object() -> impl Strategy<Value = Any> {
-    prop_oneof![4 => pool(), 1 => l2(), 4 => bgp(), 2 => peer(), 1 => profile(), 1 => community()]
-}
-
-fn asked() -> impl Strategy<Value = Asked> {
-    let deleted = select(vec![
+fn deletion() -> impl Strategy<Value = Asked> {
+    let some = select(vec![
         (Kind::BFDProfile, "bfd0"),
         (Kind::BFDProfile, "bfd1"),
         (Kind::BFDProfile, "bfd9"),
         (Kind::BGPPeer, "peer0"),
         (Kind::IPAddressPool, "pool0"),
     ]);
+    some.prop_map(|(kind, name)| Asked::Delete(ObjectRef { kind, name: name.to_owned() }))
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
     prop_oneof![
-        9 => any_object().prop_map(Asked::Apply),
-        1 => deleted.prop_map(|(kind, name)| Asked::Delete(ObjectRef { kind, name: name.to_owned() })),
+        8 => pool(), 2 => l2(), 8 => bgp(), 4 => peer(), 2 => profile(), 2 => community(), 2 => deletion(),
     ]
 }
 
@@ -200,14 +193,20 @@ macro_rules! put {
 }
 
 impl World {
-    fn put(&mut self, object: Any) {
-        match object {
-            Any::Pool(object) => put!(self.pools, object),
-            Any::L2(object) => put!(self.l2, object),
-            Any::Bgp(object) => put!(self.bgp, object),
-            Any::Peer(object) => put!(self.peers, object),
-            Any::Profile(object) => put!(self.profiles, object),
-            Any::Community(object) => put!(self.communities, object),
+    fn take(&mut self, asked: Asked) {
+        match asked {
+            Asked::Pool(object) => put!(self.pools, object),
+            Asked::L2(object) => put!(self.l2, object),
+            Asked::Bgp(object) => put!(self.bgp, object),
+            Asked::Peer(object) => put!(self.peers, object),
+            Asked::Profile(object) => put!(self.profiles, object),
+            Asked::Community(object) => put!(self.communities, object),
+            Asked::Delete(object) => {
+                let stays = |name: &Option<String>| name.as_ref() != Some(&object.name);
+                self.pools.retain(|pool| stays(&pool.metadata.name));
+                self.peers.retain(|peer| stays(&peer.metadata.name));
+                self.profiles.retain(|profile| stays(&profile.metadata.name));
+            }
         }
     }
 
@@ -229,19 +228,17 @@ impl Asked {
     fn change(&self) -> Change<'_> {
         Change::Apply(match self {
             Self::Delete(object) => return Change::Delete(object),
-            Self::Apply(Any::Pool(object)) => Object::IpAddressPool(object),
-            Self::Apply(Any::L2(object)) => Object::L2Advertisement(object),
-            Self::Apply(Any::Bgp(object)) => Object::BgpAdvertisement(object),
-            Self::Apply(Any::Peer(object)) => Object::BgpPeer(object),
-            Self::Apply(Any::Profile(object)) => Object::BfdProfile(object),
-            Self::Apply(Any::Community(object)) => Object::Community(object),
+            Self::Pool(object) => Object::IpAddressPool(object),
+            Self::L2(object) => Object::L2Advertisement(object),
+            Self::Bgp(object) => Object::BgpAdvertisement(object),
+            Self::Peer(object) => Object::BgpPeer(object),
+            Self::Profile(object) => Object::BfdProfile(object),
+            Self::Community(object) => Object::Community(object),
         })
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// Objects are taken in only where the whole allows it, as an API server does, or now and then all the same, as
     /// while no webhook was called.
     #[test]
@@ -250,8 +247,8 @@ proptest! {
         nodes in prop::collection::vec(labels(), 0..3),
         has_secret in any::<bool>(),
     ) {
-        let mut world = World::default();
-        world.nodes = nodes.into_iter().map(|labels| serde_json::from_value(labels).expect("labels")).collect();
+        let nodes = nodes.into_iter().map(|labels| serde_json::from_value(labels).expect("labels"));
+        let mut world = World { nodes: nodes.collect(), ..World::default() };
         world.secrets.extend(has_secret.then(|| Secret {
             namespace: "metallb-system".to_owned(),
             name: "secret".to_owned(),
@@ -263,8 +260,8 @@ proptest! {
             let whole = validate(&resources, asked.change());
             let index = Index::new(&resources);
             prop_assert_eq!(&index.admits(&resources, asked.change()), &whole, "{:?}", asked);
-            if let (Asked::Apply(object), true) = (asked, whole.is_ok() || forced) {
-                world.put(object);
+            if whole.is_ok() || forced {
+                world.take(asked);
             }
         }
     }
