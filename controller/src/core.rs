@@ -17,7 +17,7 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement};
+use api::{Community, IPAddressPool, IPAddressPoolStatus, L2Advertisement};
 use config::{Config, Problem};
 use ipam::{Allocation, Allocator, Labels};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -42,6 +42,7 @@ pub struct Core {
     namespaces: BTreeMap<String, Labels>,
     pools: BTreeMap<String, IPAddressPool>,
     l2_advertisements: BTreeMap<String, L2Advertisement>,
+    communities: BTreeMap<String, Community>,
     config: Config,
     /// Whether objects of the configuration have changed since `config` was made of them.
     config_changed: bool,
@@ -194,6 +195,18 @@ impl Core {
     /// An L2Advertisement is gone.
     pub fn delete_l2_advertisement(&mut self, name: &str) {
         self.config_changed |= self.l2_advertisements.remove(name).is_some();
+    }
+
+    /// A Community exists and looks like this. Nothing is allocated by it, but its mistakes are the configuration's.
+    pub fn apply_community(&mut self, community: Community) {
+        let name = community.metadata.name.clone().unwrap_or_default();
+        let before = self.communities.insert(name.clone(), community);
+        self.config_changed |= before.is_none_or(|before| before.spec != self.communities[&name].spec);
+    }
+
+    /// A Community is gone.
+    pub fn delete_community(&mut self, name: &str) {
+        self.config_changed |= self.communities.remove(name).is_some();
     }
 
     /// What came of an [`Action::WriteService`].

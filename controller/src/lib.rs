@@ -1,7 +1,7 @@
 //! The controller: Services of type LoadBalancer get addresses from IPAddressPools.
 //!
 //! ```text
-//! Services, Namespaces, IPAddressPools, L2Advertisements
+//! Services, Namespaces, IPAddressPools, L2Advertisements, Communities
 //!        │ runtime: watches into one owner
 //!        ▼
 //! core: index ──▶ judge (one Service) ──▶ ipam ──▶ actions

@@ -1,7 +1,7 @@
 //! Giving addresses: watches in, decisions, writes out.
 //!
 //! ```text
-//! four watches ──┐                     ┌──▶ a task per write (at most WRITES at work) ──┐
+//! five watches ──┐                     ┌──▶ a task per write (at most WRITES at work) ──┐
 //!                ├──▶ Owner: Core ─────┤                                                │
 //!                │                     └──▶ EventRecorder                               │
 //!                ├───────────────────────── outcomes, retries ◀─────────────────────────┘
@@ -19,7 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{IPAddressPool, L2Advertisement};
+use api::{Community, IPAddressPool, L2Advertisement};
 use ipam::Labels;
 use k8s_openapi::api::core::v1 as core_v1;
 use kube::core::PartialObjectMeta;
@@ -60,6 +60,7 @@ enum Message {
     Namespace(Change<Labels>),
     Pool(Change<IPAddressPool>),
     L2Advertisement(Change<L2Advertisement>),
+    Community(Change<Community>),
     Written(StatusWrite, Outcome),
     Retry(ObjectKey),
     PoolWritten(String, Result<(), String>),
@@ -74,6 +75,7 @@ impl Message {
             Self::Namespace(change) => !matches!(change, Change::Synced),
             Self::Pool(change) => !matches!(change, Change::Synced),
             Self::L2Advertisement(change) => !matches!(change, Change::Synced),
+            Self::Community(change) => !matches!(change, Change::Synced),
             Self::Written(..) | Self::Retry(_) | Self::PoolWritten(..) | Self::RetryPool(_) => false,
         }
     }
@@ -86,6 +88,7 @@ enum Kind {
     Namespaces,
     Pools,
     L2Advertisements,
+    Communities,
 }
 
 /// Where others learn how the work goes.
@@ -139,7 +142,8 @@ impl Owner {
     /// Knows nothing yet; `class` is that of the Services to serve, empty for those without one.
     pub(crate) fn new(client: Client, namespace: String, class: &str, reports: Arc<Reports>) -> Self {
         let (outbox, inbox) = mpsc::channel(INBOX);
-        let kinds = [Kind::Services, Kind::Namespaces, Kind::Pools, Kind::L2Advertisements];
+        let kinds =
+            [Kind::Services, Kind::Namespaces, Kind::Pools, Kind::L2Advertisements, Kind::Communities];
         Self {
             core: Core::new(Some(class.to_owned())),
             gate: Gate::new(kinds),
@@ -277,6 +281,13 @@ impl Owner {
             Message::L2Advertisement,
             out.clone(),
         ));
+        self.tasks.spawn(watch(
+            Api::namespaced(client.clone(), &namespace),
+            watch_config(),
+            |community| community,
+            Message::Community,
+            out.clone(),
+        ));
     }
 
     fn handle(&mut self, message: Message) {
@@ -300,6 +311,9 @@ impl Owner {
             Message::L2Advertisement(Change::Apply(_, object)) => self.core.apply_l2_advertisement(object),
             Message::L2Advertisement(Change::Delete(key)) => self.core.delete_l2_advertisement(&key.name),
             Message::L2Advertisement(Change::Synced) => self.arrived(Kind::L2Advertisements),
+            Message::Community(Change::Apply(_, community)) => self.core.apply_community(community),
+            Message::Community(Change::Delete(key)) => self.core.delete_community(&key.name),
+            Message::Community(Change::Synced) => self.arrived(Kind::Communities),
             Message::Written(write, outcome) => self.written(&write, outcome),
             Message::Retry(key) => self.core.retry(&key),
             Message::PoolWritten(name, outcome) => self.pool_written(name, outcome),

@@ -15,6 +15,7 @@ impl Core {
         let resources = Resources {
             pools: self.pools.values().collect(),
             l2_advertisements: self.l2_advertisements.values().collect(),
+            communities: self.communities.values().collect(),
             // The rest is the speakers' business.
             ..Resources::default()
         };
@@ -51,8 +52,9 @@ impl Core {
         let about = match problem.object.kind {
             Kind::IPAddressPool => object_reference(self.pools.get(name)?),
             Kind::L2Advertisement => object_reference(self.l2_advertisements.get(name)?),
+            Kind::Community => object_reference(self.communities.get(name)?),
             // None of these are read here.
-            Kind::BFDProfile | Kind::BGPPeer | Kind::Community | Kind::BGPAdvertisement => return None,
+            Kind::BFDProfile | Kind::BGPPeer | Kind::BGPAdvertisement => return None,
         };
         Some(Action::Event { about, note: Note::warning("InvalidConfiguration", problem.message()) })
     }

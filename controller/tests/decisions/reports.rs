@@ -66,3 +66,22 @@ fn the_configuration_is_told_to_be_invalid_until_the_mistake_is_taken_back() {
     world.delete_pool("b");
     assert_eq!(world.standings.last(), Some(&Standing::Valid), "what was in force before is valid again");
 }
+
+#[test]
+fn a_mistake_in_a_community_makes_the_configuration_invalid_until_it_is_corrected() {
+    let mut world = World::with_pools(&[("p", &["192.0.2.0/28"])]);
+    world.community("c", json!({ "communities": [{ "name": "vpn", "value": "65000:99999" }] }));
+    let Some(Standing::Invalid(why)) = world.standings.last() else { panic!("{:?}", world.standings) };
+    assert!(why.contains("parsing community \"c\""), "{why}");
+    assert!(world.events().iter().any(|event| event.starts_with("c: Warning InvalidConfiguration: ")));
+    world.service("s", json!({}), json!({}));
+    assert_eq!(world.ips("s"), ["192.0.2.0"], "addresses do not depend on it");
+    world.community("c", json!({ "communities": [{ "name": "vpn", "value": "65000:9999" }] }));
+    assert_eq!(world.standings.last(), Some(&Standing::Valid));
+    world.community("d", json!({ "communities": [{ "name": "vpn", "value": "65000:1" }] }));
+    let Some(Standing::Invalid(why)) = world.standings.last() else { panic!("{:?}", world.standings) };
+    assert!(why.contains("duplicate definition of community \"vpn\""), "{why}");
+    world.core.delete_community("d");
+    world.settle();
+    assert_eq!(world.standings.last(), Some(&Standing::Valid));
+}

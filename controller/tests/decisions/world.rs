@@ -118,6 +118,12 @@ impl World {
         self.settle();
     }
 
+    pub(crate) fn community(&mut self, name: &str, spec: Value) {
+        let object = json!({ "metadata": { "name": name }, "spec": spec });
+        self.core.apply_community(serde_json::from_value(object).expect("a Community"));
+        self.settle();
+    }
+
     /// Creates or edits a Service in `default`: a single-stack IPv4 LoadBalancer on port 80, except for what `metadata`
     /// and `spec` say. Services that are created one after the other age in this order.
     pub(crate) fn service(&mut self, name: &str, metadata: Value, spec: Value) {

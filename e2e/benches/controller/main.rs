@@ -37,7 +37,14 @@ fn main() -> Result<()> {
     cluster.apply_file("e2e/mission/metallb.yaml")?;
     cluster.kubectl_with_stdin(&["apply", "-f", "-"], POOL)?;
     wait_for("the controller", Duration::from_secs(60), || {
-        cluster.kubectl(&["rollout", "status", "-n", "metallb-system", "deployment/controller", "--timeout=50s"])
+        cluster.kubectl(&[
+            "rollout",
+            "status",
+            "-n",
+            "metallb-system",
+            "deployment/controller",
+            "--timeout=50s",
+        ])
     })?;
     let mut figures = Figures::default();
     let runtime = tokio::runtime::Runtime::new()?;
@@ -55,10 +62,12 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     let created = bench.create(0..SERVICES, CLIENTS).await?;
     let creating = begun.elapsed();
     let given = bench.addresses(&created).await?;
-    let waits: Vec<Duration> = created.iter().map(|(name, at)| given[name].saturating_duration_since(*at)).collect();
+    let waits: Vec<Duration> =
+        created.iter().map(|(name, at)| given[name].saturating_duration_since(*at)).collect();
     let last = waits.iter().max().copied().context("there are Services")?;
     let rate = SERVICES as f64 / creating.as_secs_f64();
-    figures.note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate:.0}/s)"));
+    figures
+        .note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate:.0}/s)"));
     figures.time("the longest wait for an address", last, Duration::from_secs(2));
     figures.note(&format!("the median wait: {:.1?}", median(waits)));
 
@@ -92,7 +101,11 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     let before = bench.writes().await?;
     let ready = services::restart(cluster)?;
     let after = bench.writes().await?;
-    figures.time("a new controller: from its first line to ready, 5,000 services", ready, Duration::from_secs(3));
+    figures.time(
+        "a new controller: from its first line to ready, 5,000 services",
+        ready,
+        Duration::from_secs(3),
+    );
     figures.count("writes to services after the restart", after.services - before.services, 0);
     figures.count("writes to pools after the restart", after.pools - before.pools, 0);
     figures.memory("memory after the restart", figures::resident(cluster)?, 40);

@@ -63,7 +63,11 @@ impl Bench {
     }
 
     /// Creates Services, and when each was created.
-    pub(crate) async fn create(&self, numbers: Range<usize>, clients: usize) -> Result<BTreeMap<String, Instant>> {
+    pub(crate) async fn create(
+        &self,
+        numbers: Range<usize>,
+        clients: usize,
+    ) -> Result<BTreeMap<String, Instant>> {
         let api: Arc<Api<Service>> = Arc::new(Api::default_namespaced(self.client.clone()));
         let created = share(numbers, clients, |numbers| {
             let api = api.clone();
@@ -81,7 +85,10 @@ impl Bench {
     }
 
     /// Waits until all of them have an address; when each was seen with it first.
-    pub(crate) async fn addresses(&self, created: &BTreeMap<String, Instant>) -> Result<BTreeMap<String, Instant>> {
+    pub(crate) async fn addresses(
+        &self,
+        created: &BTreeMap<String, Instant>,
+    ) -> Result<BTreeMap<String, Instant>> {
         let (mut seen, mut given) = (self.seen.lock().await, self.given.lock().await);
         let all = async {
             while !created.keys().all(|name| given.contains_key(name)) {
@@ -119,8 +126,10 @@ impl Bench {
         let count = |resource: &str| {
             let mut sum = 0.0;
             for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-                let written = ["PUT", "PATCH", "APPLY"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
-                let status = line.contains(&format!("resource=\"{resource}\"")) && line.contains("subresource=\"status\"");
+                let written =
+                    ["PUT", "PATCH", "APPLY"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
+                let status = line.contains(&format!("resource=\"{resource}\""))
+                    && line.contains("subresource=\"status\"");
                 if written && status {
                     sum += line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0.0);
                 }
@@ -148,7 +157,8 @@ pub(crate) fn restart(cluster: &Cluster) -> Result<Duration> {
     let name = ready.split(' ').next().unwrap_or_default();
     let log = cluster.kubectl(&["logs", "-n", "metallb-system", name])?;
     let time = |part: &str| {
-        let line = log.lines().find(|line| line.contains(part)).with_context(|| format!("no {part:?} in\n{log}"))?;
+        let line =
+            log.lines().find(|line| line.contains(part)).with_context(|| format!("no {part:?} in\n{log}"))?;
         let line: serde_json::Value = serde_json::from_str(line)?;
         let ts: jiff::Timestamp = line["ts"].as_str().context("a line has a time")?.parse()?;
         anyhow::Ok(ts)
