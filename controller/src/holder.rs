@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kube_ext::ObjectKey;
 
 /// Who has an address in the allocator's table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Holder {
     /// A Service that has it.
     Service(ObjectKey),

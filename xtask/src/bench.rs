@@ -14,6 +14,8 @@ pub(crate) enum Subject {
     Controller,
     /// Reading and validating a large configuration, and judging a change to it.
     Config,
+    /// Allocations, and exchanges of addresses at a high fill.
+    Ipam,
     /// Admission reviews a second by the controller with a large configuration, and how long one takes.
     Webhook,
 }
@@ -31,6 +33,7 @@ pub(crate) fn run(subject: Option<Subject>) -> Result<()> {
     let (package, bench) = match subject {
         Subject::Controller => ("e2e", "controller"),
         Subject::Config => ("config", "config"),
+        Subject::Ipam => ("ipam", "allocation"),
         Subject::Webhook => ("controller", "webhook"),
     };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -1,7 +1,9 @@
 //! The table of who has which address.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,22 +11,20 @@ use net::Family;
 
 use crate::error::Error;
 use crate::pool::Pool;
+use crate::pools::{Free, Pools};
+use crate::record::{Record, Users};
 use crate::request::{Families, Port, Request, Sharing, Subject};
-use crate::search::{PoolState, Spot};
+use crate::spot::Spot;
+use crate::waiting::Waiting;
 
 /// The addresses of all pools and the Services that have them. `K` names a Service; its text stands in errors.
 #[derive(Clone, Debug)]
 pub struct Allocator<K> {
-    pub(crate) pools: BTreeMap<Arc<str>, PoolState>,
-    /// The pools that say for whom they are, in the order in which they are tried.
-    pub(crate) pinned: Vec<Arc<str>>,
-    /// The pools for everybody, by name.
-    pub(crate) general: Vec<Arc<str>>,
-    /// First address of a range -> its last address, its pool, its place in the pool.
-    ranges: BTreeMap<IpAddr, (IpAddr, Arc<str>, usize)>,
+    pub(crate) pools: Pools,
     /// Every address in use.
-    pub(crate) records: BTreeMap<IpAddr, Record<K>>,
-    services: BTreeMap<K, Holding>,
+    pub(crate) records: HashMap<IpAddr, Record<K>>,
+    services: HashMap<Arc<K>, Holding>,
+    pub(crate) waiting: Waiting<K>,
 }
 
 /// What a Service has.
@@ -49,15 +49,6 @@ pub struct Usage {
     pub used_v6: u64,
 }
 
-/// One address in use.
-#[derive(Clone, Debug)]
-pub(crate) struct Record<K> {
-    spot: Spot,
-    sharing: Sharing,
-    users: BTreeSet<K>,
-    ports: BTreeMap<Port, K>,
-}
-
 /// What a Service has and under which conditions.
 #[derive(Clone, Debug)]
 struct Holding {
@@ -69,51 +60,39 @@ struct Holding {
 impl<K> Default for Allocator<K> {
     fn default() -> Self {
         Self {
-            pools: BTreeMap::new(),
-            pinned: Vec::new(),
-            general: Vec::new(),
-            ranges: BTreeMap::new(),
-            records: BTreeMap::new(),
-            services: BTreeMap::new(),
+            pools: Pools::default(),
+            records: HashMap::new(),
+            services: HashMap::new(),
+            waiting: Waiting::default(),
         }
     }
 }
 
-impl<K: Clone + Ord + Display> Allocator<K> {
+impl<K: Clone + Ord + Hash + Display> Allocator<K> {
     /// An allocator without pools.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Replaces the pools, which must not overlap. A Service whose addresses are all in one of the new pools keeps
-    /// them, whatever that pool is called and whomever it is for (see [`adopt`](Self::adopt)); the others lose
-    /// theirs and are returned with what they had.
+    /// Replaces the pools. They must not overlap: a range that does, with one of a pool that is tried earlier, is left
+    /// out. A Service whose addresses are all in one of the new pools keeps them, whatever that pool is called and
+    /// whomever it is for (see [`adopt`](Self::adopt)); the others lose theirs and are returned, in order, with what
+    /// they had. Whoever [waits](Self::wait) is forgotten, since other pools may be of use now.
     pub fn set_pools(&mut self, pools: impl IntoIterator<Item = Pool>) -> Vec<(K, Allocation)> {
-        self.pools.clear();
-        self.ranges.clear();
+        self.pools = Pools::new(pools);
         self.records.clear();
-        for pool in pools {
-            let name: Arc<str> = pool.name.as_str().into();
-            for (place, range) in pool.ranges.iter().enumerate() {
-                self.ranges.insert(range.first(), (range.last(), name.clone(), place));
-            }
-            self.pools.insert(name, PoolState::new(pool));
-        }
-        (self.pinned, self.general) =
-            self.pools.keys().cloned().partition(|name| self.pools[name].pool().allocation.is_some());
-        self.pinned.sort_by_key(|name| {
-            self.pools[name].pool().allocation.as_ref().map(crate::ServiceAllocation::rank)
-        });
+        self.waiting = Waiting::default();
         let mut displaced = Vec::new();
         for (key, holding) in std::mem::take(&mut self.services) {
             match self.place(&holding.allocation.addresses) {
-                Ok((pool, spots)) => {
+                Ok(spots) => {
                     let addresses = holding.allocation.addresses;
-                    self.attach(key, pool, addresses, spots, holding.sharing, holding.ports);
+                    self.attach(&key, addresses, &spots, holding.sharing, holding.ports);
                 }
-                Err(_) => displaced.push((key, holding.allocation)),
+                Err(_) => displaced.push((K::clone(&key), holding.allocation)),
             }
         }
+        displaced.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         displaced
     }
 
@@ -127,15 +106,12 @@ impl<K: Clone + Ord + Display> Allocator<K> {
     ) -> Result<&Allocation, Error> {
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
-        let (pool, spots) = self.place(&addresses)?;
-        if !self.pools[&pool].pool().admits(subject.namespace, subject.namespace_labels, subject.labels) {
-            return Err(Error::Incompatible(pool.to_string()));
+        let spots = self.place(&addresses)?;
+        let pool = spots[0].pool;
+        if !self.pools.admits(pool, subject) {
+            return Err(Error::Incompatible(self.pools.get(pool).name.to_string()));
         }
-        for &address in &addresses {
-            self.may_use(key, subject.sharing, subject.ports, address)?;
-        }
-        self.release(key);
-        Ok(self.attach(key.clone(), pool, addresses, spots, subject.sharing.clone(), subject.ports.clone()))
+        self.enter(key, subject.sharing, subject.ports, addresses, &spots)
     }
 
     /// Keeps an address for whoever has it although the rules of its pool do not give it to them: so that it goes to
@@ -147,10 +123,8 @@ impl<K: Clone + Ord + Display> Allocator<K> {
         ports: &BTreeSet<Port>,
         address: IpAddr,
     ) -> Result<&Allocation, Error> {
-        let (pool, spots) = self.place(&[address])?;
-        self.may_use(key, sharing, ports, address)?;
-        self.release(key);
-        Ok(self.attach(key.clone(), pool, vec![address], spots, sharing.clone(), ports.clone()))
+        let spots = self.place(&[address])?;
+        self.enter(key, sharing, ports, vec![address], &spots)
     }
 
     /// Gives the Service what it asks for. What it had before is given back first, also where this fails.
@@ -165,37 +139,43 @@ impl<K: Clone + Ord + Display> Allocator<K> {
         subject: Subject<'_>,
         request: Request<'_>,
     ) -> Result<&Allocation, Error> {
-        self.release(key);
+        // The name of a Service that is known is not copied again.
+        let key = self.take_from(key).map_or_else(|| Arc::new(key.clone()), |(key, _)| key);
         if !request.addresses.is_empty() {
-            if !request.families.are_all_of(request.addresses) {
-                return Err(Error::FamilyMismatch(request.addresses.to_vec()));
-            }
-            let found = self.adopt(key, subject, request.addresses)?.pool.clone();
-            if let Some(pool) = request.pool.filter(|pool| **pool != *found) {
-                self.release(key);
-                let addresses = request.addresses.to_vec();
-                return Err(Error::PoolMismatch { addresses, pool: pool.to_owned() });
-            }
-            return self.get(key).ok_or(Error::Exhausted);
+            return self.give(&key, subject, request);
         }
         let found = match request.pool {
             Some(name) => self.search_pool(name, subject, request.families)?,
             None => self.search_all(subject, request.families).ok_or(Error::Exhausted)?,
         };
-        let (pool, chosen) = found;
-        let (addresses, spots) = chosen.into_iter().unzip();
-        Ok(self.attach(key.clone(), pool, addresses, spots, subject.sharing.clone(), subject.ports.clone()))
+        let (addresses, spots): (Vec<IpAddr>, Vec<Spot>) = found.into_iter().unzip();
+        Ok(self.attach(&key, addresses, &spots, subject.sharing.clone(), subject.ports.clone()))
+    }
+
+    /// Gives a Service that has nothing the addresses that it asks for.
+    fn give(&mut self, key: &K, subject: Subject<'_>, request: Request<'_>) -> Result<&Allocation, Error> {
+        if !request.families.are_all_of(request.addresses) {
+            return Err(Error::FamilyMismatch(request.addresses.to_vec()));
+        }
+        let found = self.adopt(key, subject, request.addresses)?.pool.clone();
+        if let Some(pool) = request.pool.filter(|pool| **pool != *found) {
+            self.release(key);
+            let addresses = request.addresses.to_vec();
+            return Err(Error::PoolMismatch { addresses, pool: pool.to_owned() });
+        }
+        self.get(key).ok_or(Error::Exhausted)
     }
 
     /// Gives a Service that has one address another of the other family, from the same pool.
     pub fn extend(&mut self, key: &K, subject: Subject<'_>) -> Result<IpAddr, Error> {
-        let Some(Allocation { pool, addresses }) = self.get(key).cloned() else {
+        let Some(Allocation { pool, addresses }) = self.get(key) else {
             return Err(Error::NothingToExtend);
         };
         let &[address] = addresses.as_slice() else { return Err(Error::NothingToExtend) };
         let family = Family::of(address).other();
-        let (added, _) = self.pick(&self.pools[&pool], family, subject).ok_or_else(|| {
-            if self.pools[&pool].pool().offers(family) {
+        let Some(number) = self.pools.number(pool) else { return Err(Error::NothingToExtend) };
+        let (added, _) = self.pick(number, family, subject).ok_or_else(|| {
+            if self.pools.get(number).pool.offers(family) {
                 Error::PoolExhausted(pool.to_string())
             } else {
                 Error::PoolLacksFamily(pool.to_string(), Families::One(family))
@@ -207,24 +187,29 @@ impl<K: Clone + Ord + Display> Allocator<K> {
 
     /// Takes the Service's addresses from it; what they were.
     pub fn release(&mut self, key: &K) -> Option<Allocation> {
-        let holding = self.services.remove(key)?;
+        self.take_from(key).map(|(_, allocation)| allocation)
+    }
+
+    fn take_from(&mut self, key: &K) -> Option<(Arc<K>, Allocation)> {
+        let (key, holding) = self.services.remove_entry(key)?;
         for address in &holding.allocation.addresses {
-            let Some(record) = self.records.get_mut(address) else { continue };
-            record.users.remove(key);
-            for port in &holding.ports {
-                // Ports of its own only: a Service that changes its ports is attached again with the new ones.
-                if record.ports.get(port) == Some(key) {
-                    record.ports.remove(port);
+            let Entry::Occupied(mut entry) = self.records.entry(*address) else { continue };
+            let record = entry.get_mut();
+            let spot = record.spot;
+            let is_last = match &mut record.users {
+                Users::One(_) => true,
+                Users::Sharing(sharers) => {
+                    let is_last = sharers.remove(&key, &holding.ports);
+                    self.pools.unshare(spot, &holding.sharing, &holding.ports, is_last);
+                    is_last
                 }
-            }
-            if record.users.is_empty()
-                && let Some(record) = self.records.remove(address)
-                && let Some(pool) = self.pools.get_mut(&holding.allocation.pool)
-            {
-                pool.give_back(record.spot, &record.sharing);
+            };
+            if is_last {
+                entry.remove();
+                self.pools.give_back(spot);
             }
         }
-        Some(holding.allocation)
+        Some((key, holding.allocation))
     }
 
     /// What the Service has.
@@ -240,12 +225,15 @@ impl<K: Clone + Ord + Display> Allocator<K> {
 
     /// The Services that have addresses, in order.
     pub fn services(&self) -> impl Iterator<Item = (&K, &Allocation)> {
-        self.services.iter().map(|(key, holding)| (key, &holding.allocation))
+        let mut all: Vec<(&K, &Allocation)> =
+            self.services.iter().map(|(key, holding)| (&**key, &holding.allocation)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter()
     }
 
     /// Whether a pool of this name is in force.
     pub fn has_pool(&self, name: &str) -> bool {
-        self.pools.contains_key(name)
+        self.pools.number(name).is_some()
     }
 
     /// Whether some Service has the address.
@@ -255,16 +243,16 @@ impl<K: Clone + Ord + Display> Allocator<K> {
 
     /// Whether the pool has an address of the family that nobody uses.
     pub fn has_free(&self, pool: &str, family: Family) -> bool {
-        self.pools.get(pool).is_some_and(|pool| pool.lowest_free(family).is_some())
+        self.pools.number(pool).is_some_and(|pool| self.pools.is_open(pool, Free::One(family)))
     }
 
     /// How much of a pool is in use.
     pub fn usage(&self, pool: &str) -> Option<Usage> {
-        self.pools.get(pool).map(PoolState::usage)
+        self.pools.number(pool).map(|pool| self.pools.get(pool).usage())
     }
 
-    /// The one pool that has these addresses, and where in it they are.
-    fn place(&self, addresses: &[IpAddr]) -> Result<(Arc<str>, Vec<Spot>), Error> {
+    /// Where addresses are that one Service can have: in one pool, and of different families.
+    fn place(&self, addresses: &[IpAddr]) -> Result<Vec<Spot>, Error> {
         let is_set = match addresses {
             [_] => true,
             [a, b] => Family::of(*a) != Family::of(*b),
@@ -273,72 +261,84 @@ impl<K: Clone + Ord + Display> Allocator<K> {
         if !is_set {
             return Err(Error::NotASet(addresses.to_vec()));
         }
-        let not_allowed = || Error::NotAllowed(addresses.to_vec());
-        let mut found: Option<Arc<str>> = None;
-        let mut spots = Vec::with_capacity(addresses.len());
-        for &address in addresses {
-            let (_, (last, name, range)) =
-                self.ranges.range(..=address).next_back().ok_or_else(not_allowed)?;
-            if address > *last || found.as_ref().is_some_and(|found| found != name) {
-                return Err(not_allowed());
-            }
-            spots.push(self.pools[name].spot(*range, address).ok_or_else(not_allowed)?);
-            found = Some(name.clone());
-        }
-        found.map(|pool| (pool, spots)).ok_or_else(not_allowed)
+        let spots: Option<Vec<Spot>> = addresses.iter().map(|address| self.pools.spot(*address)).collect();
+        spots
+            .filter(|spots| spots.iter().all(|spot| spot.pool == spots[0].pool))
+            .ok_or_else(|| Error::NotAllowed(addresses.to_vec()))
     }
 
     /// Whether the Service may use the address beside those who use it already.
-    fn may_use(
+    pub(crate) fn may_use(
         &self,
         key: &K,
         sharing: &Sharing,
         ports: &BTreeSet<Port>,
         address: IpAddr,
     ) -> Result<(), Error> {
-        let Some(record) = self.records.get(&address) else { return Ok(()) };
-        let others: Vec<String> =
-            record.users.iter().filter(|user| *user != key).map(ToString::to_string).collect();
-        if others.is_empty() {
+        let Some(record) = self.records.get(&address).filter(|record| record.users.has_others(key)) else {
             return Ok(());
-        }
-        if sharing.key.is_none() || record.sharing != *sharing {
-            return Err(Error::SharingKey { service: key.to_string(), others });
-        }
-        match ports.iter().find(|port| record.ports.get(port).is_some_and(|user| user != key)) {
-            Some(&port) => Err(Error::PortInUse { port, address }),
-            None => Ok(()),
+        };
+        match &record.users {
+            Users::Sharing(sharers) if sharers.sharing == *sharing => {
+                match ports.iter().find(|port| sharers.ports.get(port).is_some_and(|user| **user != *key)) {
+                    Some(&port) => Err(Error::PortInUse { port, address }),
+                    None => Ok(()),
+                }
+            }
+            users => {
+                let others = users.others(key).iter().map(ToString::to_string).collect();
+                Err(Error::SharingKey { service: key.to_string(), others })
+            }
         }
     }
 
-    /// Enters the Service at addresses that it may use.
+    /// Enters the Service at addresses in place of what it had, where it may use them.
+    fn enter(
+        &mut self,
+        key: &K,
+        sharing: &Sharing,
+        ports: &BTreeSet<Port>,
+        addresses: Vec<IpAddr>,
+        spots: &[Spot],
+    ) -> Result<&Allocation, Error> {
+        for &address in &addresses {
+            self.may_use(key, sharing, ports, address)?;
+        }
+        let known = self.services.get_key_value(key);
+        let is_same = known.is_some_and(|(_, holding)| {
+            holding.allocation.addresses == addresses
+                && holding.sharing == *sharing
+                && holding.ports == *ports
+        });
+        if is_same {
+            return Ok(&self.services[key].allocation);
+        }
+        let key = known.map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone());
+        self.take_from(&key);
+        Ok(self.attach(&key, addresses, spots, sharing.clone(), ports.clone()))
+    }
+
+    /// Enters a Service that has nothing at addresses, all of one pool, that it may use.
     fn attach(
         &mut self,
-        key: K,
-        pool: Arc<str>,
+        key: &Arc<K>,
         addresses: Vec<IpAddr>,
-        spots: Vec<Spot>,
+        spots: &[Spot],
         sharing: Sharing,
         ports: BTreeSet<Port>,
     ) -> &Allocation {
-        for (&address, spot) in addresses.iter().zip(spots) {
+        for (&address, &spot) in addresses.iter().zip(spots) {
             let record = self.records.entry(address).or_insert_with(|| {
-                if let Some(pool) = self.pools.get_mut(&pool) {
-                    pool.take(spot, &sharing);
-                }
-                Record { spot, sharing: sharing.clone(), users: BTreeSet::new(), ports: BTreeMap::new() }
+                self.pools.take(spot);
+                Record { spot, users: Users::first(key, &sharing) }
             });
-            record.users.insert(key.clone());
-            record.ports.extend(ports.iter().map(|port| (*port, key.clone())));
+            if let Users::Sharing(sharers) = &mut record.users {
+                sharers.add(key, &ports);
+                self.pools.share(spot, &sharing, &ports);
+            }
         }
+        let pool = self.pools.get(spots[0].pool).name.clone();
         let holding = Holding { allocation: Allocation { pool, addresses }, sharing, ports };
-        &self.services.entry(key).insert_entry(holding).into_mut().allocation
-    }
-}
-
-impl<K: Ord> Record<K> {
-    /// Whether nobody who uses the address has one of the ports.
-    pub(crate) fn has_free(&self, ports: &BTreeSet<Port>) -> bool {
-        !ports.iter().any(|port| self.ports.contains_key(port))
+        &self.services.entry(key.clone()).insert_entry(holding).into_mut().allocation
     }
 }

@@ -66,7 +66,7 @@ pub struct Request<'a> {
 }
 
 /// The address families that a Service needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Families {
     /// One address of one family.
     One(Family),

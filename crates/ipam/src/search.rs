@@ -1,159 +1,58 @@
 //! The search for an address.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::ops::Range;
 
 use net::Family;
 
-use crate::allocator::{Allocator, Usage};
+use crate::allocator::Allocator;
 use crate::error::Error;
-use crate::pool::Pool;
-use crate::request::{Families, Sharing, Subject};
-use crate::slots::Slots;
+use crate::pools::{Free, Groups, Pools};
+use crate::request::{Families, Subject};
+use crate::spot::Spot;
 
-/// The place of an address in its pool. Spots sort as addresses are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot {
-    /// The place of the range in the pool's list.
-    range: usize,
-    /// The number of the address in the range.
-    number: u128,
+/// The addresses chosen in a pool, in order.
+pub(crate) type Found = Vec<(IpAddr, Spot)>;
+
+/// The pools that may have an address for a Service, in the order in which they are tried.
+struct Candidates<'a> {
+    pools: &'a Pools,
+    /// The pools that may admit it: lists, each ascending.
+    lists: Vec<&'a [usize]>,
+    /// The addresses that it may share, also in pools that are full.
+    groups: Option<&'a Groups>,
 }
 
-/// A pool and what of it is in use.
-#[derive(Clone, Debug)]
-pub(crate) struct PoolState {
-    pool: Pool,
-    ranges: Vec<Slots>,
-    /// The ranges that have a free address, by family.
-    open: [BTreeSet<usize>; 2],
-    /// How many addresses are usable, by family.
-    total: [u128; 2],
-    /// How many addresses are in use, by family.
-    used: [u64; 2],
-    /// The addresses in use that more Services can share, by what those must bring.
-    sharable: BTreeMap<Sharing, BTreeSet<Spot>>,
-}
-
-/// A pool and the addresses chosen in it.
-pub(crate) type Found = (Arc<str>, Vec<(IpAddr, Spot)>);
-
-fn place(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}
-
-impl PoolState {
-    pub(crate) fn new(pool: Pool) -> Self {
-        let ranges: Vec<Slots> =
-            pool.ranges.iter().map(|range| Slots::new(*range, pool.avoid_buggy_ips)).collect();
-        let mut open = [BTreeSet::new(), BTreeSet::new()];
-        let mut total: [u128; 2] = [0, 0];
-        for (range, slots) in ranges.iter().enumerate() {
-            let sum = &mut total[place(slots.family())];
-            *sum = sum.saturating_add(slots.len());
-            if slots.lowest_free().is_some() {
-                open[place(slots.family())].insert(range);
+impl<'a> Candidates<'a> {
+    /// The pools with numbers in the range that have free addresses, or some to share.
+    fn among(&self, range: Range<usize>, what: Free) -> impl Iterator<Item = usize> + use<'a> {
+        let (pools, groups) = (self.pools, self.groups);
+        let mut lists = self.lists.clone();
+        let mut next = range.start;
+        std::iter::from_fn(move || {
+            for list in &mut lists {
+                let passed = list.iter().take_while(|pool| **pool < next || !pools.is_open(**pool, what));
+                *list = &list[passed.count()..];
             }
-        }
-        Self { pool, ranges, open, total, used: [0, 0], sharable: BTreeMap::new() }
-    }
-
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// Where in the pool an address of the given range is; `None` for one that is not usable.
-    pub(crate) fn spot(&self, range: usize, address: IpAddr) -> Option<Spot> {
-        let number = self.ranges.get(range)?.number(address)?;
-        Some(Spot { range, number })
-    }
-
-    /// The first free address of a family.
-    pub(crate) fn lowest_free(&self, family: Family) -> Option<Spot> {
-        let range = *self.open[place(family)].first()?;
-        let number = self.ranges.get(range)?.lowest_free()?;
-        Some(Spot { range, number })
-    }
-
-    /// The addresses that a Service with this in mind might share, and where they are.
-    fn sharable(&self, sharing: &Sharing, family: Family) -> impl Iterator<Item = (IpAddr, Spot)> {
-        let spots = self.sharable.get(sharing).into_iter().flatten();
-        spots
-            .filter_map(move |spot| self.address(*spot).map(|address| (address, *spot)))
-            .filter(move |(address, _)| Family::of(*address) == family)
-    }
-
-    fn address(&self, spot: Spot) -> Option<IpAddr> {
-        self.ranges.get(spot.range).map(|slots| slots.address(spot.number))
-    }
-
-    /// Takes an address into use, by a Service that would share it so.
-    pub(crate) fn take(&mut self, spot: Spot, sharing: &Sharing) {
-        let Some(slots) = self.ranges.get_mut(spot.range) else { return };
-        if !slots.take(spot.number) {
-            return;
-        }
-        let family = place(slots.family());
-        self.used[family] += 1;
-        if slots.lowest_free().is_none() {
-            self.open[family].remove(&spot.range);
-        }
-        if sharing.key.is_some() {
-            self.sharable.entry(sharing.clone()).or_default().insert(spot);
-        }
-    }
-
-    /// Takes an address, which was shared so, out of use.
-    pub(crate) fn give_back(&mut self, spot: Spot, sharing: &Sharing) {
-        let Some(slots) = self.ranges.get_mut(spot.range) else { return };
-        if !slots.give_back(spot.number) {
-            return;
-        }
-        let family = place(slots.family());
-        self.used[family] -= 1;
-        self.open[family].insert(spot.range);
-        if let Some(spots) = self.sharable.get_mut(sharing) {
-            spots.remove(&spot);
-            if spots.is_empty() {
-                self.sharable.remove(sharing);
-            }
-        }
-    }
-
-    pub(crate) fn usage(&self) -> Usage {
-        Usage {
-            total_v4: self.total[place(Family::V4)],
-            total_v6: self.total[place(Family::V6)],
-            used_v4: self.used[place(Family::V4)],
-            used_v6: self.used[place(Family::V6)],
-        }
+            let free = lists.iter().filter_map(|list| list.first().copied());
+            let shared = groups.and_then(|groups| groups.range((next, Family::V4)..).next());
+            let found = free.chain(shared.map(|((pool, _), _)| *pool)).min()?;
+            next = found + 1;
+            (found < range.end).then_some(found)
+        })
     }
 }
 
-impl<K: Clone + Ord + Display> Allocator<K> {
+impl<K: Clone + Ord + Hash + Display> Allocator<K> {
     /// The first address of a family in the pool that is free or that the Service may share.
-    pub(crate) fn pick(
-        &self,
-        pool: &PoolState,
-        family: Family,
-        subject: Subject<'_>,
-    ) -> Option<(IpAddr, Spot)> {
-        let free = pool.lowest_free(family).and_then(|spot| Some((pool.address(spot)?, spot)));
-        if subject.sharing.key.is_none() {
-            return free;
-        }
-        let shared = pool
-            .sharable(subject.sharing, family)
-            .take_while(|(_, spot)| free.is_none_or(|(_, free)| *spot < free))
-            .find(|(address, _)| {
-                self.records.get(address).is_some_and(|record| record.has_free(subject.ports))
-            });
-        shared.or(free)
+    pub(crate) fn pick(&self, pool: usize, family: Family, subject: Subject<'_>) -> Option<(IpAddr, Spot)> {
+        let free = self.pools.lowest_free(pool, family);
+        let group = self.pools.groups(subject.sharing).and_then(|groups| groups.get(&(pool, family)));
+        let shared = group.and_then(|group| group.lowest_without(subject.ports));
+        let spot = shared.into_iter().chain(free).min()?;
+        Some((self.pools.address(spot), spot))
     }
 
     /// Addresses from the pool that the Service asks for.
@@ -163,72 +62,59 @@ impl<K: Clone + Ord + Display> Allocator<K> {
         subject: Subject<'_>,
         families: Families,
     ) -> Result<Found, Error> {
-        let (name, pool) =
-            self.pools.get_key_value(name).ok_or_else(|| Error::UnknownPool(name.to_owned()))?;
-        if !admits(pool, subject) {
-            return Err(Error::Incompatible(name.to_string()));
+        let number = self.pools.number(name).ok_or_else(|| Error::UnknownPool(name.to_owned()))?;
+        if !self.pools.admits(number, subject) {
+            return Err(Error::Incompatible(name.to_owned()));
         }
-        self.search([name].into_iter(), subject, families).ok_or_else(|| {
-            let offers = |family| pool.pool().offers(family);
+        self.search(families, subject, |_| std::iter::once(number)).ok_or_else(|| {
+            let offers = |family| self.pools.get(number).pool.offers(family);
             let offered = match families {
                 Families::One(family) => offers(family),
                 Families::Both { required: true, .. } => offers(Family::V4) && offers(Family::V6),
                 Families::Both { required: false, .. } => true,
             };
             if offered {
-                Error::PoolExhausted(name.to_string())
+                Error::PoolExhausted(name.to_owned())
             } else {
-                Error::PoolLacksFamily(name.to_string(), families)
+                Error::PoolLacksFamily(name.to_owned(), families)
             }
         })
     }
 
     /// Addresses from any pool that assigns automatically and admits the Service.
     pub(crate) fn search_all(&self, subject: Subject<'_>, families: Families) -> Option<Found> {
-        let fits = |name: &&Arc<str>| {
-            let pool = &self.pools[*name];
-            pool.pool().auto_assign && admits(pool, subject)
-        };
-        self.search(self.pinned.iter().filter(fits), subject, families)
-            .or_else(|| self.search(self.general.iter().filter(fits), subject, families))
+        let (lists, groups) = (self.pools.candidates(subject), self.pools.groups(subject.sharing));
+        let candidates = Candidates { pools: &self.pools, lists, groups };
+        self.pools.tiers().into_iter().find_map(|tier| {
+            self.search(families, subject, |what| {
+                let among = candidates.among(tier.clone(), what);
+                among.filter(|pool| {
+                    self.pools.get(*pool).pool.auto_assign && self.pools.admits(*pool, subject)
+                })
+            })
+        })
     }
 
-    /// Addresses from the first of the pools that has what the Service needs.
-    fn search<'a>(
+    /// Addresses from the first of the pools that has what the Service needs. `pools` gives those that may have what
+    /// it is called with.
+    fn search<I: Iterator<Item = usize>>(
         &self,
-        mut pools: impl Iterator<Item = &'a Arc<str>>,
-        subject: Subject<'_>,
         families: Families,
+        subject: Subject<'_>,
+        pools: impl Fn(Free) -> I,
     ) -> Option<Found> {
-        let pick = |name: &Arc<str>, family| self.pick(&self.pools[name], family, subject);
-        let (primary, required) = match families {
-            Families::One(family) => {
-                return pools.find_map(|name| Some((name.clone(), vec![pick(name, family)?])));
-            }
-            Families::Both { primary, required } => (primary, required),
-        };
-        let mut second_best: [Option<Found>; 2] = [None, None];
-        for name in pools {
-            match (pick(name, primary), pick(name, primary.other())) {
-                (Some(one), Some(other)) => {
-                    let mut both = vec![one, other];
-                    both.sort_unstable();
-                    return Some((name.clone(), both));
-                }
-                (Some(one), None) => {
-                    second_best[0].get_or_insert((name.clone(), vec![one]));
-                }
-                (None, Some(other)) => {
-                    second_best[1].get_or_insert((name.clone(), vec![other]));
-                }
-                (None, None) => {}
+        let one =
+            |family| pools(Free::One(family)).find_map(|pool| Some(vec![self.pick(pool, family, subject)?]));
+        match families {
+            Families::One(family) => one(family),
+            Families::Both { primary, required } => {
+                let both = pools(Free::Both).find_map(|pool| {
+                    let pick = |family| self.pick(pool, family, subject);
+                    Some(vec![pick(Family::V4)?, pick(Family::V6)?])
+                });
+                let second_best = || one(primary).or_else(|| one(primary.other()));
+                both.or_else(|| second_best().filter(|_| !required))
             }
         }
-        let [of_primary, of_secondary] = second_best;
-        of_primary.or(of_secondary).filter(|_| !required)
     }
-}
-
-fn admits(pool: &PoolState, subject: Subject<'_>) -> bool {
-    pool.pool().admits(subject.namespace, subject.namespace_labels, subject.labels)
 }
