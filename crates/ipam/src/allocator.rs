@@ -10,11 +10,12 @@ use std::sync::Arc;
 use net::Family;
 
 use crate::error::Error;
+use crate::hash::Folding;
 use crate::pool::Pool;
 use crate::pools::{Free, Pools};
 use crate::record::{Record, Users};
 use crate::request::{Families, Port, Request, Sharing, Subject};
-use crate::spot::Spot;
+use crate::spot::Places;
 use crate::waiting::Waiting;
 
 /// The addresses of all pools and the Services that have them. `K` names a Service; its text stands in errors.
@@ -22,8 +23,8 @@ use crate::waiting::Waiting;
 pub struct Allocator<K> {
     pub(crate) pools: Pools,
     /// Every address in use.
-    pub(crate) records: HashMap<IpAddr, Record<K>>,
-    services: HashMap<Arc<K>, Holding>,
+    pub(crate) records: HashMap<IpAddr, Record<K>, Folding>,
+    services: HashMap<Arc<K>, Holding, Folding>,
     pub(crate) waiting: Waiting<K>,
 }
 
@@ -61,8 +62,8 @@ impl<K> Default for Allocator<K> {
     fn default() -> Self {
         Self {
             pools: Pools::default(),
-            records: HashMap::new(),
-            services: HashMap::new(),
+            records: HashMap::default(),
+            services: HashMap::default(),
             waiting: Waiting::default(),
         }
     }
@@ -85,9 +86,8 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         let mut displaced = Vec::new();
         for (key, holding) in std::mem::take(&mut self.services) {
             match self.place(&holding.allocation.addresses) {
-                Ok(spots) => {
-                    let addresses = holding.allocation.addresses;
-                    self.attach(&key, addresses, &spots, holding.sharing, holding.ports);
+                Ok(places) => {
+                    self.attach(&key, places, holding.sharing, holding.ports);
                 }
                 Err(_) => displaced.push((K::clone(&key), holding.allocation)),
             }
@@ -104,14 +104,11 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         subject: Subject<'_>,
         addresses: &[IpAddr],
     ) -> Result<&Allocation, Error> {
-        let mut addresses = addresses.to_vec();
-        addresses.sort_unstable();
-        let spots = self.place(&addresses)?;
-        let pool = spots[0].pool;
-        if !self.pools.admits(pool, subject) {
-            return Err(Error::Incompatible(self.pools.get(pool).name.to_string()));
+        let places = self.place(addresses)?;
+        if !self.pools.admits(places.pool(), subject) {
+            return Err(Error::Incompatible(self.pools.get(places.pool()).name.to_string()));
         }
-        self.enter(key, subject.sharing, subject.ports, addresses, &spots)
+        self.enter(key, subject.sharing, subject.ports, places)
     }
 
     /// Keeps an address for whoever has it although the rules of its pool do not give it to them: so that it goes to
@@ -123,8 +120,8 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         ports: &BTreeSet<Port>,
         address: IpAddr,
     ) -> Result<&Allocation, Error> {
-        let spots = self.place(&[address])?;
-        self.enter(key, sharing, ports, vec![address], &spots)
+        let places = self.place(&[address])?;
+        self.enter(key, sharing, ports, places)
     }
 
     /// Gives the Service what it asks for. What it had before is given back first, also where this fails.
@@ -148,8 +145,7 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
             Some(name) => self.search_pool(name, subject, request.families)?,
             None => self.search_all(subject, request.families).ok_or(Error::Exhausted)?,
         };
-        let (addresses, spots): (Vec<IpAddr>, Vec<Spot>) = found.into_iter().unzip();
-        Ok(self.attach(&key, addresses, &spots, subject.sharing.clone(), subject.ports.clone()))
+        Ok(self.attach(&key, found, subject.sharing.clone(), subject.ports.clone()))
     }
 
     /// Gives a Service that has nothing the addresses that it asks for.
@@ -252,19 +248,21 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
     }
 
     /// Where addresses are that one Service can have: in one pool, and of different families.
-    fn place(&self, addresses: &[IpAddr]) -> Result<Vec<Spot>, Error> {
-        let is_set = match addresses {
-            [_] => true,
-            [a, b] => Family::of(*a) != Family::of(*b),
-            _ => false,
+    fn place(&self, addresses: &[IpAddr]) -> Result<Places, Error> {
+        let spot = |address| self.pools.spot(address).map(|spot| (address, spot));
+        let found = match *addresses {
+            [address] => spot(address).map(|one| Places::One([one])),
+            [a, b] if Family::of(a) != Family::of(b) => spot(a.min(b))
+                .zip(spot(a.max(b)))
+                .filter(|((_, v4), (_, v6))| v4.pool == v6.pool)
+                .map(|(v4, v6)| Places::Two([v4, v6])),
+            _ => return Err(Error::NotASet(addresses.to_vec())),
         };
-        if !is_set {
-            return Err(Error::NotASet(addresses.to_vec()));
-        }
-        let spots: Option<Vec<Spot>> = addresses.iter().map(|address| self.pools.spot(*address)).collect();
-        spots
-            .filter(|spots| spots.iter().all(|spot| spot.pool == spots[0].pool))
-            .ok_or_else(|| Error::NotAllowed(addresses.to_vec()))
+        found.ok_or_else(|| {
+            let mut addresses = addresses.to_vec();
+            addresses.sort_unstable();
+            Error::NotAllowed(addresses)
+        })
     }
 
     /// Whether the Service may use the address beside those who use it already.
@@ -298,15 +296,14 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         key: &K,
         sharing: &Sharing,
         ports: &BTreeSet<Port>,
-        addresses: Vec<IpAddr>,
-        spots: &[Spot],
+        places: Places,
     ) -> Result<&Allocation, Error> {
-        for &address in &addresses {
+        for address in places.addresses() {
             self.may_use(key, sharing, ports, address)?;
         }
         let known = self.services.get_key_value(key);
         let is_same = known.is_some_and(|(_, holding)| {
-            holding.allocation.addresses == addresses
+            holding.allocation.addresses.iter().copied().eq(places.addresses())
                 && holding.sharing == *sharing
                 && holding.ports == *ports
         });
@@ -315,19 +312,18 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         }
         let key = known.map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone());
         self.take_from(&key);
-        Ok(self.attach(&key, addresses, spots, sharing.clone(), ports.clone()))
+        Ok(self.attach(&key, places, sharing.clone(), ports.clone()))
     }
 
-    /// Enters a Service that has nothing at addresses, all of one pool, that it may use.
+    /// Enters a Service that has nothing at addresses that it may use.
     fn attach(
         &mut self,
         key: &Arc<K>,
-        addresses: Vec<IpAddr>,
-        spots: &[Spot],
+        places: Places,
         sharing: Sharing,
         ports: BTreeSet<Port>,
     ) -> &Allocation {
-        for (&address, &spot) in addresses.iter().zip(spots) {
+        for &(address, spot) in places.as_slice() {
             let record = self.records.entry(address).or_insert_with(|| {
                 self.pools.take(spot);
                 Record { spot, users: Users::first(key, &sharing) }
@@ -337,8 +333,9 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
                 self.pools.share(spot, &sharing, &ports);
             }
         }
-        let pool = self.pools.get(spots[0].pool).name.clone();
-        let holding = Holding { allocation: Allocation { pool, addresses }, sharing, ports };
+        let pool = self.pools.get(places.pool()).name.clone();
+        let allocation = Allocation { pool, addresses: places.addresses().collect() };
+        let holding = Holding { allocation, sharing, ports };
         &self.services.entry(key.clone()).insert_entry(holding).into_mut().allocation
     }
 }

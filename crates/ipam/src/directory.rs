@@ -71,7 +71,7 @@ impl Directory {
 
     /// The lists, each ascending, in which the pools are that may admit the Service.
     pub(crate) fn lists(&self, subject: Subject<'_>) -> Vec<&[usize]> {
-        let mut lists = Vec::new();
+        let mut lists = Vec::with_capacity(8);
         self.0.visit(Some(subject.namespace), subject.namespace_labels, &mut |by_service| {
             by_service.visit(None, subject.labels, &mut |list| {
                 if !list.is_empty() {

@@ -19,6 +19,7 @@ mod allocator;
 mod directory;
 mod error;
 mod group;
+mod hash;
 mod labels;
 mod pool;
 mod pools;

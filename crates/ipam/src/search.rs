@@ -11,12 +11,10 @@ use crate::allocator::Allocator;
 use crate::error::Error;
 use crate::pools::{Free, Groups, Pools};
 use crate::request::{Families, Subject};
-use crate::spot::Spot;
-
-/// The addresses chosen in a pool, in order.
-pub(crate) type Found = Vec<(IpAddr, Spot)>;
+use crate::spot::{Places, Spot};
 
 /// The pools that may have an address for a Service, in the order in which they are tried.
+#[derive(Clone)]
 struct Candidates<'a> {
     pools: &'a Pools,
     /// The pools that may admit it: lists, each ascending.
@@ -28,16 +26,19 @@ struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     /// The pools with numbers in the range that have free addresses, or some to share.
     fn among(&self, range: Range<usize>, what: Free) -> impl Iterator<Item = usize> + use<'a> {
-        let (pools, groups) = (self.pools, self.groups);
-        let mut lists = self.lists.clone();
+        self.clone().into_those_among(range, what)
+    }
+
+    fn into_those_among(mut self, range: Range<usize>, what: Free) -> impl Iterator<Item = usize> + use<'a> {
         let mut next = range.start;
         std::iter::from_fn(move || {
-            for list in &mut lists {
+            let pools = self.pools;
+            for list in &mut self.lists {
                 let passed = list.iter().take_while(|pool| **pool < next || !pools.is_open(**pool, what));
                 *list = &list[passed.count()..];
             }
-            let free = lists.iter().filter_map(|list| list.first().copied());
-            let shared = groups.and_then(|groups| groups.range((next, Family::V4)..).next());
+            let free = self.lists.iter().filter_map(|list| list.first().copied());
+            let shared = self.groups.and_then(|groups| groups.range((next, Family::V4)..).next());
             let found = free.chain(shared.map(|((pool, _), _)| *pool)).min()?;
             next = found + 1;
             (found < range.end).then_some(found)
@@ -61,12 +62,18 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         name: &str,
         subject: Subject<'_>,
         families: Families,
-    ) -> Result<Found, Error> {
+    ) -> Result<Places, Error> {
         let number = self.pools.number(name).ok_or_else(|| Error::UnknownPool(name.to_owned()))?;
         if !self.pools.admits(number, subject) {
             return Err(Error::Incompatible(name.to_owned()));
         }
-        self.search(families, subject, |_| std::iter::once(number)).ok_or_else(|| {
+        let found = match families {
+            Families::One(family) => self.pick(number, family, subject).map(|one| Places::One([one])),
+            Families::Both { primary, required } => {
+                self.search_both(primary, required, subject, |_| std::iter::once(number))
+            }
+        };
+        found.ok_or_else(|| {
             let offers = |family| self.pools.get(number).pool.offers(family);
             let offered = match families {
                 Families::One(family) => offers(family),
@@ -82,39 +89,40 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
     }
 
     /// Addresses from any pool that assigns automatically and admits the Service.
-    pub(crate) fn search_all(&self, subject: Subject<'_>, families: Families) -> Option<Found> {
+    pub(crate) fn search_all(&self, subject: Subject<'_>, families: Families) -> Option<Places> {
         let (lists, groups) = (self.pools.candidates(subject), self.pools.groups(subject.sharing));
         let candidates = Candidates { pools: &self.pools, lists, groups };
-        self.pools.tiers().into_iter().find_map(|tier| {
-            self.search(families, subject, |what| {
-                let among = candidates.among(tier.clone(), what);
-                among.filter(|pool| {
-                    self.pools.get(*pool).pool.auto_assign && self.pools.admits(*pool, subject)
+        let fits = |pool: &usize| self.pools.get(*pool).pool.auto_assign && self.pools.admits(*pool, subject);
+        let [pinned, general] = self.pools.tiers();
+        match families {
+            Families::One(family) => candidates
+                .into_those_among(pinned.start..general.end, Free::One(family))
+                .filter(fits)
+                .find_map(|pool| Some(Places::One([self.pick(pool, family, subject)?]))),
+            Families::Both { primary, required } => [pinned, general].into_iter().find_map(|tier| {
+                self.search_both(primary, required, subject, |what| {
+                    candidates.among(tier.clone(), what).filter(fits)
                 })
-            })
-        })
+            }),
+        }
     }
 
-    /// Addresses from the first of the pools that has what the Service needs. `pools` gives those that may have what
-    /// it is called with.
-    fn search<I: Iterator<Item = usize>>(
+    /// Addresses of both families from the first of the pools that has them, or else, where that will do, one of
+    /// them. `pools` gives the pools that may have what it is called with.
+    fn search_both<I: Iterator<Item = usize>>(
         &self,
-        families: Families,
+        primary: Family,
+        required: bool,
         subject: Subject<'_>,
         pools: impl Fn(Free) -> I,
-    ) -> Option<Found> {
-        let one =
-            |family| pools(Free::One(family)).find_map(|pool| Some(vec![self.pick(pool, family, subject)?]));
-        match families {
-            Families::One(family) => one(family),
-            Families::Both { primary, required } => {
-                let both = pools(Free::Both).find_map(|pool| {
-                    let pick = |family| self.pick(pool, family, subject);
-                    Some(vec![pick(Family::V4)?, pick(Family::V6)?])
-                });
-                let second_best = || one(primary).or_else(|| one(primary.other()));
-                both.or_else(|| second_best().filter(|_| !required))
-            }
+    ) -> Option<Places> {
+        let pick = |pool, family| self.pick(pool, family, subject);
+        let both = pools(Free::Both)
+            .find_map(|pool| Some(Places::Two([pick(pool, Family::V4)?, pick(pool, Family::V6)?])));
+        if both.is_some() || required {
+            return both;
         }
+        let one = |family| pools(Free::One(family)).find_map(|pool| Some(Places::One([pick(pool, family)?])));
+        one(primary).or_else(|| one(primary.other()))
     }
 }

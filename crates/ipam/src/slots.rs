@@ -80,16 +80,15 @@ impl Slots {
 
     /// Takes a number into use. False where it was.
     pub(crate) fn take(&mut self, number: u128) -> bool {
-        let before = self.used.range(..=number).next_back().map(|(&start, &end)| (start, end));
-        if before.is_some_and(|(_, end)| number <= end) {
-            return false;
-        }
-        let start = match before {
-            Some((start, end)) if end + 1 == number => start,
-            _ => number,
-        };
+        // Where the number is in use already, no run begins behind it.
         let end = number.checked_add(1).and_then(|next| self.used.remove(&next)).unwrap_or(number);
-        self.used.insert(start, end);
+        match self.used.range_mut(..=number).next_back() {
+            Some((_, last)) if number <= *last => return false,
+            Some((_, last)) if *last + 1 == number => *last = end,
+            _ => {
+                self.used.insert(number, end);
+            }
+        }
         true
     }
 
