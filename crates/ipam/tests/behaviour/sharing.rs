@@ -90,6 +90,18 @@ fn ports_and_address_become_free_as_sharers_leave() {
 }
 
 #[test]
+fn ports_count_from_when_they_change() {
+    let mut allocator = with([pool("p", &["192.0.2.0/32"])]);
+    let address = ips(&["192.0.2.0"]);
+    for port in [80, 81] {
+        let service = Service::sharing("key", port);
+        allocator.adopt(&"changes".to_owned(), service.subject(), &address).expect("nobody else is there");
+    }
+    assert_eq!(share(&mut allocator, "late", &Service::sharing("key", 81)), Err(Error::Exhausted));
+    share(&mut allocator, "late", &Service::sharing("key", 80)).expect("the port is free again");
+}
+
+#[test]
 fn ports_given_twice_count_once() {
     let mut service = Service::sharing("key", 80);
     service.ports = [80, 80, 81, 80].map(|number| Port { protocol: Protocol::Tcp, number }).into();
