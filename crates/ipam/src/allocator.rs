@@ -54,9 +54,14 @@ pub struct Usage {
 #[derive(Clone, Debug)]
 struct Holding {
     allocation: Allocation,
-    sharing: Sharing,
-    ports: BTreeSet<Port>,
+    /// `None` for one that shares with nobody: most do not, and their ports are of no account here.
+    conditions: Option<Box<Conditions>>,
 }
+
+type Conditions = (Sharing, BTreeSet<Port>);
+
+/// The conditions of all who share with nobody.
+static UNSHARED: Conditions = (Sharing { key: None, backend: String::new() }, BTreeSet::new());
 
 impl<K> Default for Allocator<K> {
     fn default() -> Self {
@@ -87,7 +92,7 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         for (key, holding) in std::mem::take(&mut self.services) {
             match self.place(&holding.allocation.addresses) {
                 Ok(places) => {
-                    self.attach(&key, places, holding.sharing, holding.ports);
+                    self.attach(&key, places, holding.conditions);
                 }
                 Err(_) => displaced.push((K::clone(&key), holding.allocation)),
             }
@@ -145,7 +150,7 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
             Some(name) => self.search_pool(name, subject, request.families)?,
             None => self.search_all(subject, request.families).ok_or(Error::Exhausted)?,
         };
-        Ok(self.attach(&key, found, subject.sharing.clone(), subject.ports.clone()))
+        Ok(self.attach(&key, found, conditions(subject.sharing, subject.ports)))
     }
 
     /// Gives a Service that has nothing the addresses that it asks for.
@@ -192,13 +197,13 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
             let Entry::Occupied(mut entry) = self.records.entry(*address) else { continue };
             let record = entry.get_mut();
             let spot = record.spot;
-            let is_last = match &mut record.users {
-                Users::One(_) => true,
-                Users::Sharing(sharers) => {
-                    let is_last = sharers.remove(&key, &holding.ports);
-                    self.pools.unshare(spot, &holding.sharing, &holding.ports, is_last);
+            let is_last = match (&mut record.users, holding.conditions.as_deref()) {
+                (Users::Sharing(sharers), Some((sharing, ports))) => {
+                    let is_last = sharers.remove(&key, ports);
+                    self.pools.unshare(spot, sharing, ports, is_last);
                     is_last
                 }
+                _ => true,
             };
             if is_last {
                 entry.remove();
@@ -214,9 +219,11 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
     }
 
     /// The conditions under which the Service has its addresses, as it brought them last: with whom it shares, and its
-    /// ports.
+    /// ports. Nothing is noted, and both are empty, for one that shares with nobody.
     pub fn conditions(&self, key: &K) -> Option<(&Sharing, &BTreeSet<Port>)> {
-        self.services.get(key).map(|holding| (&holding.sharing, &holding.ports))
+        let holding = self.services.get(key)?;
+        let (sharing, ports) = holding.conditions.as_deref().unwrap_or(&UNSHARED);
+        Some((sharing, ports))
     }
 
     /// The Services that have addresses, in order.
@@ -301,41 +308,42 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         for address in places.addresses() {
             self.may_use(key, sharing, ports, address)?;
         }
+        let conditions = conditions(sharing, ports);
         let known = self.services.get_key_value(key);
         let is_same = known.is_some_and(|(_, holding)| {
-            holding.allocation.addresses.iter().copied().eq(places.addresses())
-                && holding.sharing == *sharing
-                && holding.ports == *ports
+            holding.conditions == conditions
+                && holding.allocation.addresses.iter().copied().eq(places.addresses())
         });
         if is_same {
             return Ok(&self.services[key].allocation);
         }
         let key = known.map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone());
         self.take_from(&key);
-        Ok(self.attach(&key, places, sharing.clone(), ports.clone()))
+        Ok(self.attach(&key, places, conditions))
     }
 
     /// Enters a Service that has nothing at addresses that it may use.
-    fn attach(
-        &mut self,
-        key: &Arc<K>,
-        places: Places,
-        sharing: Sharing,
-        ports: BTreeSet<Port>,
-    ) -> &Allocation {
+    fn attach(&mut self, key: &Arc<K>, places: Places, conditions: Option<Box<Conditions>>) -> &Allocation {
         for &(address, spot) in places.as_slice() {
+            let sharing = conditions.as_ref().map(|conditions| &conditions.0);
             let record = self.records.entry(address).or_insert_with(|| {
                 self.pools.take(spot);
-                Record { spot, users: Users::first(key, &sharing) }
+                Record { spot, users: Users::first(key, sharing) }
             });
-            if let Users::Sharing(sharers) = &mut record.users {
-                sharers.add(key, &ports);
-                self.pools.share(spot, &sharing, &ports);
+            if let (Users::Sharing(sharers), Some((sharing, ports))) =
+                (&mut record.users, conditions.as_deref())
+            {
+                sharers.add(key, ports);
+                self.pools.share(spot, sharing, ports);
             }
         }
         let pool = self.pools.get(places.pool()).name.clone();
         let allocation = Allocation { pool, addresses: places.addresses().collect() };
-        let holding = Holding { allocation, sharing, ports };
+        let holding = Holding { allocation, conditions };
         &self.services.entry(key.clone()).insert_entry(holding).into_mut().allocation
     }
+}
+
+fn conditions(sharing: &Sharing, ports: &BTreeSet<Port>) -> Option<Box<Conditions>> {
+    sharing.key.is_some().then(|| Box::new((sharing.clone(), ports.clone())))
 }

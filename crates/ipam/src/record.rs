@@ -32,13 +32,10 @@ pub(crate) struct Sharers<K> {
 }
 
 impl<K: Ord> Users<K> {
-    /// Users of an address that would be shared so: nobody for now where it is shared at all.
-    pub(crate) fn first(key: &Arc<K>, sharing: &Sharing) -> Self {
-        if sharing.key.is_none() {
-            return Self::One(key.clone());
-        }
-        let (keys, ports) = (BTreeSet::new(), BTreeMap::new());
-        Self::Sharing(Box::new(Sharers { sharing: sharing.clone(), keys, ports }))
+    /// Users of an address that this Service is the first to have: still nobody where it would share it.
+    pub(crate) fn first(key: &Arc<K>, sharing: Option<&Sharing>) -> Self {
+        let Some(sharing) = sharing.cloned() else { return Self::One(key.clone()) };
+        Self::Sharing(Box::new(Sharers { sharing, keys: BTreeSet::new(), ports: BTreeMap::new() }))
     }
 
     /// Whether somebody else than this one uses the address.
