@@ -12,7 +12,6 @@
 mod configuring;
 mod deciding;
 mod served;
-mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -26,9 +25,7 @@ use kube_ext::{EventKind, ObjectKey};
 use crate::action::{Action, Desired, Measure, Note, Outcome, Standing};
 use crate::holder::Holder;
 use crate::service::Service;
-use deciding::Freed;
 use served::Served;
-use waiting::Waiting;
 
 /// All that the controller knows and has decided.
 #[derive(Debug, Default)]
@@ -51,10 +48,8 @@ pub struct Core {
     allocator: Allocator<Holder>,
     /// Services to decide about.
     touched: BTreeSet<ObjectKey>,
-    /// Services that lack something, by what would help.
-    waiting: Waiting,
-    /// What has become free and whom that may help is not decided yet.
-    freed: VecDeque<Freed>,
+    /// Addresses that more Services may have now than before: whom that helps is not decided yet.
+    freed: VecDeque<IpAddr>,
     /// Pools whose counters may have changed.
     counted: BTreeSet<String>,
     /// What the statuses of the pools say, or will when what is under way is written.
@@ -137,7 +132,7 @@ impl Core {
     /// A Service is gone, and with it its claim to addresses.
     pub fn delete_service(&mut self, key: &ObjectKey) {
         if let Some(entry) = self.services.remove(key) {
-            self.waiting.remove(key);
+            self.allocator.stop_waiting(&Holder::Service(key.clone()));
             self.touched.remove(key);
             self.forget(key, &entry);
         }

@@ -38,25 +38,11 @@ pub(crate) struct Verdict {
     pub(crate) notes: Vec<Note>,
     /// What to tell once the status is written.
     pub(crate) when_written: Vec<Note>,
-    /// What would have to become free for it to get what it still lacks.
-    pub(crate) wants: Vec<Want>,
-}
-
-/// Something that a Service waits for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Want {
-    /// This address.
-    Address(IpAddr),
-    /// Any address of this pool.
-    Pool(String),
-    /// Any address of a pool that assigns automatically.
-    Any,
-    /// An address that is shared with this key.
-    Shared(String),
 }
 
 impl<'a> Judge<'a> {
     pub(crate) fn decide(mut self) -> Verdict {
+        self.allocator.stop_waiting(&self.holder());
         if !self.is_ours() || (!self.service.is_load_balancer && !self.configured) {
             self.release();
             return Verdict::default();
@@ -227,8 +213,7 @@ impl<'a> Judge<'a> {
             Err(error) => {
                 let message = format!("cannot assign additional IP in PreferDualStack: {error}");
                 verdict.notes.push(Note::normal("AdditionalAssignFailed", message));
-                verdict.wants.push(Want::Pool(allocation.pool.to_string()));
-                verdict.wants.extend(self.want_shared());
+                self.wait_for_the_other(allocation);
                 true
             }
         }
@@ -265,30 +250,30 @@ impl<'a> Judge<'a> {
                     && allocation.addresses.len() == 1
                 {
                     // As good as it gets for now: reconsidered when the pool can give the other one.
-                    verdict.wants.push(Want::Pool(allocation.pool.to_string()));
-                    verdict.wants.extend(self.want_shared());
+                    self.wait_for_the_other(&allocation);
                 }
                 verdict.desired = Some(desired(allocation, missing_pool));
             }
             Err(error) => {
                 verdict.notes.push(self.failed(&error));
                 if !matches!(error, Error::FamilyMismatch(_) | Error::PoolMismatch { .. }) {
-                    verdict.wants = self.wants(pool, asked);
+                    self.wait(request);
                 }
             }
         }
     }
 
-    fn wants(&self, pool: Option<&str>, asked: &[IpAddr]) -> Vec<Want> {
-        if !asked.is_empty() {
-            return asked.iter().copied().map(Want::Address).collect();
-        }
-        let from = pool.map_or(Want::Any, |pool| Want::Pool(pool.to_owned()));
-        std::iter::once(from).chain(self.want_shared()).collect()
+    /// Has the Service decided about again as soon as something is free that it can use.
+    fn wait(&mut self, request: Request<'_>) {
+        self.allocator.wait(&self.holder(), self.service.created, self.subject(), request);
     }
 
-    fn want_shared(&self) -> Option<Want> {
-        self.service.sharing.key.clone().map(Want::Shared)
+    /// The same, for a Service that has one address and would have another of the other family from that pool.
+    fn wait_for_the_other(&mut self, allocation: &Allocation) {
+        if let [address] = allocation.addresses[..] {
+            let families = Families::One(Family::of(address).other());
+            self.wait(Request { families, pool: Some(&allocation.pool), addresses: &[] });
+        }
     }
 
     /// Whether a pool of this name exists, in force or not.

@@ -10,17 +10,8 @@ use kube_ext::ObjectKey;
 use super::{Core, Entry, Writing};
 use crate::action::{Action, StatusWrite};
 use crate::holder::Holder;
-use crate::judge::{Judge, Want};
+use crate::judge::Judge;
 use crate::service::Claim;
-
-/// An address that more Services may have now than before.
-#[derive(Debug)]
-pub(super) struct Freed {
-    address: IpAddr,
-    pool: Arc<str>,
-    /// The keys under which it was or is shared.
-    shared: Vec<String>,
-}
 
 /// What a Service has, before or after a decision.
 #[derive(Debug, Default)]
@@ -59,7 +50,7 @@ impl Core {
             self.decide_one(key, &mut actions);
         }
         while let Some(freed) = self.freed.pop_front() {
-            self.wake(&freed, &mut actions);
+            self.wake(freed, &mut actions);
         }
         self.count(&mut actions);
         actions
@@ -121,7 +112,6 @@ impl Core {
         let notes: BTreeSet<_> = verdict.notes.into_iter().collect();
         actions.extend(notes.difference(&entry.told).map(|note| entry.event(note.clone())));
         entry.told = notes;
-        self.waiting.set(entry.age(), verdict.wants);
         self.keep_leaving(key);
         self.write(key, actions);
         self.note_freed(key, before);
@@ -219,28 +209,22 @@ impl Core {
             let pools = before.addresses.iter().chain(&after.addresses).map(|(_, pool)| pool.to_string());
             self.counted.extend(pools);
         }
-        let conditions = [&before.conditions, &after.conditions].into_iter().flatten();
-        let shared: Vec<String> = conditions.filter_map(|(sharing, _)| sharing.key.clone()).collect();
-        for (address, pool) in before.addresses {
+        for (address, _) in before.addresses {
             let kept = after.addresses.iter().any(|(kept, _)| *kept == address);
             if !kept || before.conditions != after.conditions {
-                self.freed.push_back(Freed { address, pool, shared: shared.clone() });
+                self.freed.push_back(address);
             }
         }
     }
 
-    /// Decides about those whom something that has become free may help, the oldest first, until it is used up.
-    fn wake(&mut self, freed: &Freed, actions: &mut Vec<Action>) {
-        let mut wants = vec![Want::Address(freed.address)];
-        wants.extend(freed.shared.iter().cloned().map(Want::Shared));
-        let few = wants.len();
-        wants.extend([Want::Pool(freed.pool.to_string()), Want::Any]);
+    /// Decides about those whom an address helps that has become free or is shared in another way, the oldest first,
+    /// until nobody is left whom it would help.
+    fn wake(&mut self, address: IpAddr, actions: &mut Vec<Action>) {
         let mut last = None;
-        loop {
-            // Once somebody has it, only those are left who ask for this address or would share it.
-            let wants = if self.allocator.in_use(freed.address) { &wants[..few] } else { &wants[..] };
-            let Some(waiter) = self.waiting.next(wants, last.as_ref()) else { return };
-            self.decide_one(&waiter.1, actions);
+        while let Some(waiter) = self.allocator.next_waiter(address, last.as_ref()) {
+            if let Holder::Service(key) = &waiter.key {
+                self.decide_one(key, actions);
+            }
             last = Some(waiter);
         }
     }

@@ -72,7 +72,7 @@ fn a_mistake_in_a_community_makes_the_configuration_invalid_until_it_is_correcte
     let mut world = World::with_pools(&[("p", &["192.0.2.0/28"])]);
     world.community("c", json!({ "communities": [{ "name": "vpn", "value": "65000:99999" }] }));
     let Some(Standing::Invalid(why)) = world.standings.last() else { panic!("{:?}", world.standings) };
-    assert!(why.contains("parsing community \"c\""), "{why}");
+    assert!(why.contains("parsing community \"vpn\": invalid community value"), "{why}");
     assert!(world.events().iter().any(|event| event.starts_with("c: Warning InvalidConfiguration: ")));
     world.service("s", json!({}), json!({}));
     assert_eq!(world.ips("s"), ["192.0.2.0"], "addresses do not depend on it");
