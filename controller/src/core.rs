@@ -168,8 +168,13 @@ impl Core {
             self.counters.remove(&name);
         }
         if let Some(status) = status {
-            // What is written from here is known better than the watch knows it.
-            self.counters.entry(name).or_insert(status);
+            if self.started {
+                // What is written from here is known better than the watch knows it.
+                self.counters.entry(name).or_insert(status);
+            } else {
+                // Another replica may be writing.
+                self.counters.insert(name, status);
+            }
         }
         self.config_changed |= changed;
     }

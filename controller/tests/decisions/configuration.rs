@@ -237,3 +237,16 @@ fn the_counters_of_a_pool_are_written_on_change_only() {
     world.delete("s");
     assert_eq!(world.counters("p"), counters(0));
 }
+
+#[test]
+fn the_counters_that_a_former_leader_left_are_corrected() {
+    let mut world = World::with_pools(&[("p", &["192.0.2.0/28"])]);
+    let none_assigned = world.counters("p");
+    world.stand_by();
+    // The leader counts a Service, and ends before it counts that the Service is gone.
+    let one_assigned = IPAddressPoolStatus { assigned_ipv4: 1, available_ipv4: 15, ..none_assigned.clone() };
+    world.count_elsewhere("p", one_assigned);
+    world.core.start();
+    world.settle();
+    assert_eq!(world.counters("p"), none_assigned);
+}

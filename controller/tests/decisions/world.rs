@@ -65,6 +65,14 @@ impl World {
 
     /// Ends the controller and starts another one, which knows only what the cluster shows.
     pub(crate) fn restart(&mut self) {
+        self.stand_by();
+        assert_eq!(self.core.decide(), [], "nothing is decided before the start");
+        self.core.start();
+        self.settle();
+    }
+
+    /// Ends the controller. Another one learns what the cluster shows and decides nothing yet.
+    pub(crate) fn stand_by(&mut self) {
         self.under_way.clear();
         self.measures.clear();
         self.core = Core::new(Some(self.class.clone()));
@@ -80,9 +88,6 @@ impl World {
         for advertisement in self.l2_advertisements.values() {
             self.core.apply_l2_advertisement(advertisement.clone());
         }
-        assert_eq!(self.core.decide(), [], "nothing is decided before the start");
-        self.core.start();
-        self.settle();
     }
 
     pub(crate) fn namespace(&mut self, name: &str, labels: &[(&str, &str)]) {
@@ -309,6 +314,13 @@ impl World {
 
     pub(crate) fn counters(&self, pool: &str) -> IPAddressPoolStatus {
         self.pools[pool].status.clone().expect("counted")
+    }
+
+    /// Another replica writes the counters of a pool.
+    pub(crate) fn count_elsewhere(&mut self, pool: &str, counters: IPAddressPoolStatus) {
+        let pool = self.pools.get_mut(pool).expect("a pool that exists");
+        pool.status = Some(counters);
+        self.core.apply_pool(pool.clone());
     }
 
     /// Whether some object of the configuration is not valid.
