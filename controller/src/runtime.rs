@@ -208,6 +208,10 @@ impl Owner {
                     self.perform(warnings);
                 }
             }
+            // A process that was stopped finds what happened meanwhile before it finds that the lease has run out.
+            if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+                break End::Lost;
+            }
             for message in batch.drain(..) {
                 self.handle(message);
             }

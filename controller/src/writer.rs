@@ -13,6 +13,8 @@ use tokio::time::timeout;
 use crate::action::{Outcome, StatusWrite};
 use crate::service::{MISSING_POOL, Service};
 
+/// Why a replica that does not lead writes nothing.
+const LEASE_OVER: &str = "the lease of this replica has run out";
 /// A write that takes longer has failed, as far as we know. If it arrives after all, the resource version makes the
 /// next one a conflict.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +39,7 @@ pub(crate) async fn write_service(client: Client, write: &StatusWrite, leads: im
     }
     edit(&mut object, write);
     if !leads() {
-        return Outcome::Failed("the lease of this replica has run out".to_owned());
+        return Outcome::Failed(LEASE_OVER.to_owned());
     }
     let manager =
         PostParams { field_manager: Some(names::CONTROLLER_COMPONENT.to_owned()), ..PostParams::default() };
@@ -56,13 +58,17 @@ pub(crate) async fn write_service(client: Client, write: &StatusWrite, leads: im
     }
 }
 
-/// Writes a pool's counters.
+/// Writes a pool's counters. Nothing is written where this replica does not lead (any more).
 pub(crate) async fn write_pool(
     client: Client,
     namespace: &str,
     name: &str,
     status: &IPAddressPoolStatus,
+    leads: impl Fn() -> bool,
 ) -> Result<(), String> {
+    if !leads() {
+        return Err(LEASE_OVER.to_owned());
+    }
     let api: Api<IPAddressPool> = Api::namespaced(client, namespace);
     let patch = Patch::Merge(json!({ "status": status }));
     match within(api.patch_status(name, &PatchParams::default(), &patch)).await {

@@ -68,9 +68,11 @@ impl Owner {
                     });
                 }
                 Action::WritePool { name, status } => {
+                    let Some(tenure) = self.tenure.clone() else { continue };
                     let (client, namespace) = (self.client.clone(), self.namespace.clone());
                     self.in_turn(async move {
-                        let outcome = writer::write_pool(client, &namespace, &name, &status).await;
+                        let leads = || tenure.holds();
+                        let outcome = writer::write_pool(client, &namespace, &name, &status, leads).await;
                         Message::PoolWritten(name, outcome)
                     });
                 }

@@ -25,6 +25,8 @@ struct Store {
     lists: usize,
     /// What was written, by name.
     written: Vec<(String, Value)>,
+    /// What else was written, but for the Lease.
+    others: Vec<(String, Value)>,
     watches: Vec<(String, Asked)>,
 }
 
@@ -98,7 +100,10 @@ impl Store {
                 self.services.insert(name, service);
             }
             // Events and counters of pools.
-            _ => asked.answer(200, &json!({"metadata": {"name": "x", "uid": "x"}})),
+            _ => {
+                self.others.push((asked.what.clone(), asked.body.clone()));
+                asked.answer(200, &json!({"metadata": {"name": "x", "uid": "x"}}));
+            }
         }
     }
 }
@@ -148,6 +153,14 @@ impl Cluster {
 
     /// A replica named `me`; what it reports, what stops it, and how it ends.
     fn replica(&self) -> (channel::Receiver<Option<String>>, channel::Sender<bool>, JoinHandle<End>) {
+        self.replica_with(Duration::from_secs(5))
+    }
+
+    /// A replica that has lost its Lease when it could not renew it for so long.
+    fn replica_with(
+        &self,
+        renew_deadline: Duration,
+    ) -> (channel::Receiver<Option<String>>, channel::Sender<bool>, JoinHandle<End>) {
         let (client, server) = testing::client();
         self.serve(server);
         let (hindrance, ready) = channel::channel(Some("starting".to_owned()));
@@ -165,8 +178,8 @@ impl Cluster {
             name: "metallb-controller".to_owned(),
             identity: "me".to_owned(),
             lease_duration: Duration::from_secs(8),
-            renew_deadline: Duration::from_secs(5),
-            retry_period: Duration::from_secs(2),
+            renew_deadline,
+            retry_period: renew_deadline * 2 / 5,
         });
         let owner = Owner::new(client, "metallb-system".to_owned(), "", reports);
         let (stop, mut stopping) = channel::channel(false);
@@ -233,4 +246,41 @@ async fn a_leader_that_loses_the_lease_writes_nothing_any_more() {
     let ended = timeout(Duration::from_secs(10), task).await.expect("the next renewal finds out");
     assert_eq!(ended.expect("it does not panic"), End::Lost);
     assert!(cluster.store().written.is_empty());
+}
+
+#[tokio::test]
+async fn a_leader_that_was_frozen_writes_nothing_of_what_it_finds() {
+    let deadline = Duration::from_millis(500);
+    let cluster = Cluster::default();
+    let (mut ready, _stop, task) = cluster.replica_with(deadline);
+    soon(ready.wait_for(Option::is_none)).await.expect("it leads");
+    let watches = |store: &Store| store.watches.iter().any(|(path, _)| path == SERVICES);
+    cluster.until("a watch of the services", watches).await;
+    cluster.until("the counters of the pool", |store| !store.others.is_empty()).await;
+    {
+        let mut store = cluster.store();
+        store.others.clear();
+        tell_of_two_services(&mut store);
+    }
+    // Everything here runs on one thread: this is what a stopped process is like.
+    std::thread::sleep(deadline * 2);
+    assert_eq!(soon(task).await.expect("it does not panic"), End::Lost);
+    let store = cluster.store();
+    assert!(store.written.is_empty(), "{:?}", store.written);
+    assert!(store.others.is_empty(), "{:?}", store.others);
+}
+
+/// Two Services are created, one of which cannot have what it asks for, and the watches tell of them.
+fn tell_of_two_services(store: &mut Store) {
+    let created = |name: &str, address: Option<&str>| {
+        json!({"type": "ADDED", "object": {
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "11"},
+            "spec": {"type": "LoadBalancer", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80}], "loadBalancerIP": address},
+        }})
+    };
+    let events = [created("pending", None), created("refused", Some("203.0.113.9"))];
+    for (_, asked) in store.watches.extract_if(.., |(path, _)| path == SERVICES) {
+        asked.tell(&events);
+    }
 }

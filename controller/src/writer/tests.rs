@@ -145,6 +145,10 @@ async fn the_counters_of_a_pool_are_merged_into_its_status() {
         );
         asked.refuse(404, "NotFound");
     };
-    let (outcome, ()) = tokio::join!(write_pool(client, "metallb-system", "p", &status), answer);
+    let written = write_pool(client.clone(), "metallb-system", "p", &status, || true);
+    let (outcome, ()) = tokio::join!(written, answer);
     assert_eq!(outcome, Ok(()), "a pool that is gone needs no counters");
+    // The server would wait for an answer of the test.
+    let refused = write_pool(client, "metallb-system", "p", &status, || false).await;
+    assert_eq!(refused, Err(LEASE_OVER.to_owned()), "nothing is sent without a lease");
 }
