@@ -72,12 +72,14 @@ test-unit: prepare ## Tests that need no cluster. Some make network namespaces o
 test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
 	@$(CARGO) test --package e2e --locked --test cluster
+	@$(CARGO) test --package e2e --locked --test allocation
 	@$(CARGO) test --package e2e --locked --test leftovers
 
 .PHONY: test
 test: check test-unit test-e2e ## Everything that has to pass before a change lands.
 
 .PHONY: soak
-soak: kubernetes images ## The long tests: random cases by the ten thousand, the end-to-end suite three times over.
+soak: kubernetes images ## The long tests: random cases by the ten thousand, the end-to-end suite three times over, 50 kills.
 	@PROPTEST_CASES=20000 $(CARGO) test --release --locked --package net --package ipam --package l2 --package config --package controller
 	@for round in 1 2 3; do $(CARGO) test --package e2e --locked --test cluster; done
+	@E2E_KILLS=50 $(CARGO) test --package e2e --locked --test allocation

@@ -198,6 +198,8 @@ fn kubelet(spec: &Spec, instance: &Instance, node: &Host) -> String {
         "nodeStatusReportFrequency": "2s",
         "nodeLeaseDurationSeconds": 4,
         "serializeImagePulls": false,
+        // A test that kills a container, even often, does not wait for minutes.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         // The outer machine's disk is not the tests' concern.
         "evictionHard": {
             "memory.available": "0%",
