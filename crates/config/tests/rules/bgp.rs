@@ -1,81 +1,33 @@
 //! BGPAdvertisements and Communities.
 
 use config::Community;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{World, pool};
 
 const LONG: &str = "Check existing BGP advertisements with common pools and aggregation lengths";
 
 #[test]
-fn every_mistake_in_an_advertisement_has_its_exact_text() {
-    for (spec, text) in [
-        (json!({}), ""),
-        (json!({"aggregationLength": 33}), "invalid aggregation length \"33\" for IPv4"),
-        (json!({"aggregationLengthV6": 129}), "invalid aggregation length \"129\" for IPv6"),
-        (
-            json!({"aggregationLength": 24, "serviceSelectors": [{}]}),
-            "serviceSelectors and aggregationLength are mutually exclusive, both cannot be set in adv",
-        ),
-        (
-            json!({"aggregationLengthV6": 64, "serviceSelectors": [{}]}),
-            "serviceSelectors and aggregationLengthV6 are mutually exclusive, both cannot be set in adv",
-        ),
-        (json!({"aggregationLength": 32, "serviceSelectors": [{}]}), ""),
-        (json!({"aggregationLength": 26}), ""),
-        (
-            json!({"aggregationLength": 25}),
-            "invalid aggregation length 25: prefix 26 in this pool is more specific than the aggregation length for addresses 192.0.2.70/26",
-        ),
-        (json!({"ipAddressPools": ["a", "a"]}), "duplicate definition of ipAddressPools \"a\""),
-        (json!({"peers": ["a", "a"]}), "duplicate definition of peers \"a\""),
-        (json!({"communities": ["1:2", "1:2"]}), "duplicate definition of community \"1:2\""),
-        (json!({"communities": ["1:2", "large:1:2:4294967295"]}), ""),
-        (
-            json!({"communities": ["1:65536"]}),
-            "invalid community value: invalid section \"65536\" of community \"1:65536\"",
-        ),
-        (
-            json!({"communities": ["big:1:2:3"]}),
-            "invalid community value: invalid marker for large community, expected community to be of format large:<uint32>:<uint32>:<uint32> but got \"big:1:2:3\"",
-        ),
-        (json!({"communities": ["1:2:3"]}), "invalid community format: 1:2:3"),
-        (json!({"communities": ["nobody"]}), "invalid community format: nobody"),
-        (json!({"nodeSelectors": [{}, {}]}), "duplicate definition of nodeSelectors"),
+fn what_is_no_mistake_in_an_advertisement_is_in_force() {
+    for spec in [
+        json!({}),
+        json!({"aggregationLength": 26}),
+        json!({"aggregationLength": 32, "aggregationLengthV6": 128, "serviceSelectors": [{}]}),
+        json!({"communities": ["1:2", "large:1:2:4294967295"]}),
+        json!({"ipAddressPools": ["p", "nowhere"], "peers": ["nobody"]}),
     ] {
         let world = World::of(&[
             ("pool", "p", pool(&["198.51.100.0/25", "192.0.2.70/26"])),
             ("bgp", "adv", spec.clone()),
         ]);
-        assert_eq!(world.error(), text, "{spec}");
+        assert_eq!(world.error(), "", "{spec}");
     }
-    let twice = World::of(&[("bgp", "a", json!({})), ("bgp", "a", json!({}))]);
-    assert_eq!(twice.error(), "duplicate definition of bgpadvertisements. advertisement 1 and 2 are equal");
 }
 
 #[test]
-fn every_mistake_in_a_community_has_its_exact_text() {
-    let names = |pairs: &[(&str, &str)]| {
-        let list: Vec<Value> =
-            pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-        json!({"communities": list})
-    };
-    for (objects, text) in [
-        (vec![names(&[("a", "1:2"), ("b", "large:1:2:3")])], ""),
-        (vec![names(&[("a", "x")])], "parsing community \"a\": invalid community format: x"),
-        (
-            vec![names(&[("a", "1:x")])],
-            "parsing community \"a\": invalid community value: invalid section \"x\" of community \"1:x\"",
-        ),
-        (vec![names(&[("a", "1:2"), ("a", "1:3")])], "duplicate definition of community \"a\""),
-        (vec![names(&[("a", "1:2")]), names(&[("a", "1:3")])], "duplicate definition of community \"a\""),
-    ] {
-        let mut world = World::default();
-        for (place, spec) in objects.iter().enumerate() {
-            world.add("community", &format!("c{place}"), spec);
-        }
-        assert_eq!(world.error(), text);
-    }
+fn of_two_objects_of_one_name_from_two_namespaces_none_is_good() {
+    let twice = World::of(&[("bgp", "a", json!({})), ("bgp", "a", json!({}))]);
+    assert_eq!(twice.error(), "duplicate definition of bgpadvertisements. advertisement 1 and 2 are equal");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Each rule, object in and exact message out.
 
 mod bgp;
+mod mistakes;
 mod peers;
 mod reviews;
 
@@ -51,7 +52,7 @@ impl World {
                 namespace: "metallb-system".to_owned(),
                 name: name.to_owned(),
                 kind: spec["type"].as_str().expect("a type").to_owned(),
-                has_password: spec["password"].as_bool().expect("whether it has one"),
+                has_password: spec["key"] == "password",
             }),
             other => panic!("no kind {other}"),
         }

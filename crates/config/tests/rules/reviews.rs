@@ -1,12 +1,12 @@
 //! What admission refuses.
 
-use config::{Change, Kind, Object, ObjectRef, validate};
+use config::{Change, Kind, Object, ObjectRef, Resources, validate};
 use serde_json::{Value, json};
 
 use super::{World, pool};
 
 /// Asks for an object to be created or changed: the reason of the refusal, or nothing.
-fn review(world: &World, kind: &str, name: &str, spec: &Value) -> String {
+pub(crate) fn review(resources: &Resources<'_>, kind: &str, name: &str, spec: &Value) -> String {
     let asked = World::of(&[(kind, name, spec.clone())]);
     let object = match kind {
         "pool" => Object::IpAddressPool(&asked.pools[0]),
@@ -16,7 +16,7 @@ fn review(world: &World, kind: &str, name: &str, spec: &Value) -> String {
         "bfd" => Object::BfdProfile(&asked.profiles[0]),
         _ => Object::Community(&asked.communities[0]),
     };
-    let result = validate(&world.resources(), Change::Apply(object));
+    let result = validate(resources, Change::Apply(object));
     result.err().map(|error| error.to_string()).unwrap_or_default()
 }
 
@@ -77,7 +77,7 @@ fn a_change_is_refused_for_what_it_spoils_and_for_nothing_else() {
         ),
         ("community", "c", json!({"communities": [{"name": "mine", "value": "1:3"}]}), ""),
     ] {
-        assert_eq!(review(&world, kind, name, &spec), refusal, "{kind} {name} {spec}");
+        assert_eq!(review(&world.resources(), kind, name, &spec), refusal, "{kind} {name} {spec}");
     }
 }
 
