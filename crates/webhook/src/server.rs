@@ -6,6 +6,12 @@
 //! ```
 //!
 //! Every wait has an end and every buffer a bound; what exceeds one costs the connection that did it, nothing else.
+//!
+//! ```text
+//! Serving ──stop──▶ Leaving ──Limits::leave──▶ Stopping ──answers taken, or Limits::stop──▶ the end
+//!                   answers, and closes each     closes what is idle,
+//!                   connection by its answer     and the port
+//! ```
 
 mod budget;
 mod connection;
@@ -28,7 +34,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use budget::Budget;
-use connection::{Connection, Seldom};
+use connection::{Connection, Seldom, Stage};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -76,7 +82,11 @@ pub struct Limits {
     pub answer: Duration,
     /// Until a whole answer is taken by the client.
     pub take: Duration,
-    /// A stop waits this long for the answers that are being worked on.
+    /// After it was asked to stop the server goes on to answer for this long: until no API server chooses it any more
+    /// for a new connection, and with every answer says that the connection ends, so that none sends a review to a
+    /// connection that is just being closed.
+    pub leave: Duration,
+    /// After that it waits this long for the answers that are being worked on.
     pub stop: Duration,
 }
 
@@ -90,6 +100,7 @@ impl Default for Limits {
             body: 16 << 20,
             answer: Duration::from_secs(30),
             take: Duration::from_secs(30),
+            leave: Duration::from_secs(3),
             stop: Duration::from_secs(5),
         }
     }
@@ -173,15 +184,22 @@ impl Server {
         self.address
     }
 
-    /// Answers requests until `stop` ends, then those that are being worked on, then closes the port.
+    /// Answers requests until `stop` ends and for [`Limits::leave`] after it, then closes the port, and ends with the
+    /// answers that are being worked on.
     pub async fn serve<R: Respond>(self, respond: Arc<R>, stop: impl Future<Output = ()>) {
         let Self { listener, acceptor, limits, .. } = self;
         let slots = Arc::new(Semaphore::new(limits.connections));
-        let (stopping, stopped) = watch::channel(false);
+        let (stages, stage) = watch::channel(Stage::Serving);
         let budget = Arc::new(Budget::new(limits.body));
         let loud = Arc::new(Seldom::default());
         let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
+        let mut stop = std::pin::pin!(async {
+            stop.await;
+            if !limits.leave.is_zero() {
+                stages.send_replace(Stage::Leaving);
+                sleep(limits.leave).await;
+            }
+        });
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
@@ -197,7 +215,7 @@ impl Server {
                         respond: respond.clone(),
                         budget: budget.clone(),
                         loud: loud.clone(),
-                        stopped: stopped.clone(),
+                        stage: stage.clone(),
                     };
                     let acceptor = acceptor.clone();
                     connections.spawn(async move {
@@ -214,7 +232,8 @@ impl Server {
                 }
             }
         }
-        stopping.send_replace(true);
+        drop(listener);
+        stages.send_replace(Stage::Stopping);
         let all_done = async { while connections.join_next().await.is_some() {} };
         if timeout(limits.stop, all_done).await.is_err() {
             warn!(connections = connections.len(), "stopping although not every answer was taken");

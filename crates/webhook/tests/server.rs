@@ -348,3 +348,38 @@ async fn a_stop_waits_for_the_answers_that_are_worked_on() {
     timeout(LONG, stopping).await.expect("it stops").expect("without a panic");
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_server_that_leaves_answers_on_and_lets_go_of_its_connections_by_their_answers() {
+    for (http2, alpn) in [(false, &b"http/1.1"[..]), (true, b"h2")] {
+        let made = made("CA");
+        let tls = trusting(std::slice::from_ref(&made.authority), &[alpn]);
+        let config = ServerConfig { http2, ..ServerConfig::default() };
+        let resolver = Arc::new(CertResolver::from(made.certificate));
+        let server = Running::leaving(LONG, &config, resolver, routes());
+        let address = server.address;
+        let kept = Caller::new(address, &tls).await.expect("connected");
+        kept.review("u", "2").await.expect("answered");
+        let stopping = server.begin_stop();
+        // By the first request that is its last the client knows; until then none is lost. HTTP/2 is told at once.
+        timeout(LONG, async {
+            loop {
+                match kept.review("u", "2").await {
+                    Ok(answer) => assert_eq!(answer["allowed"], true),
+                    Err(error) => {
+                        break assert!(error.is_closed() || error.is_canceled() || http2, "{error:?}");
+                    }
+                }
+            }
+        })
+        .await
+        .expect("the connection ends");
+        // Who has not heard of it yet is served all the same.
+        let late = Caller::new(address, &tls).await.expect("connected");
+        if !http2 {
+            assert_eq!(late.review("u", "2").await.expect("answered")["allowed"], true);
+            assert!(late.review("u", "2").await.is_err(), "its answer was the last");
+        }
+        stopping.abort();
+    }
+}

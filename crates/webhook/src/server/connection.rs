@@ -51,6 +51,17 @@ impl Seldom {
     }
 }
 
+/// Where the server is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It answers.
+    Serving,
+    /// It still answers, and every answer is the last one of its connection.
+    Leaving,
+    /// It answers what it has been asked.
+    Stopping,
+}
+
 /// Everything that one connection needs.
 pub(super) struct Connection<R> {
     pub(super) peer: SocketAddr,
@@ -59,8 +70,7 @@ pub(super) struct Connection<R> {
     pub(super) budget: Arc<Budget>,
     /// For complaints that any client could cause again and again.
     pub(super) loud: Arc<Seldom>,
-    /// Becomes true when the server stops.
-    pub(super) stopped: watch::Receiver<bool>,
+    pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl<R: Respond> Connection<R> {
@@ -69,17 +79,17 @@ impl<R: Respond> Connection<R> {
         let peer = self.peer;
         // Without this, answers wait for acknowledgements. A socket that cannot be told works all the same.
         stream.set_nodelay(true).ok();
-        let mut stopped = self.stopped.clone();
+        let mut stage = self.stage.clone();
         let shaken = tokio::select! {
             shaken = timeout(self.limits.handshake, acceptor.accept(stream)) => shaken,
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            _ = stage.wait_for(|stage| *stage == Stage::Stopping) => return,
         };
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return explain(peer, &error, &self.loud),
             Err(_) => return debug!(%peer, "the TLS handshake took too long"),
         };
-        if let Err(error) = self.http(stream, stopped).await {
+        if let Err(error) = self.http(stream, stage).await {
             debug!(%peer, %error, "a connection ended early");
         }
     }
@@ -87,7 +97,7 @@ impl<R: Respond> Connection<R> {
     async fn http(
         self,
         stream: TlsStream<TcpStream>,
-        mut stopped: watch::Receiver<bool>,
+        mut stage: watch::Receiver<Stage>,
     ) -> hyper::Result<()> {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let limits = self.limits;
@@ -95,15 +105,25 @@ impl<R: Respond> Connection<R> {
         let this = Arc::new(self);
         let service = service_fn(move |request| {
             let this = this.clone();
-            async move { Ok::<_, Infallible>(this.answer(request).await.map(Full::new)) }
+            async move {
+                let mut answer = this.answer(request).await;
+                if !http2 && *this.stage.borrow() >= Stage::Leaving {
+                    answer
+                        .headers_mut()
+                        .insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer.map(Full::new))
+            }
         });
+        // A connection of HTTP/2 can be told at once that it ends, as it answers what was under way nevertheless.
+        let end = if http2 { Stage::Leaving } else { Stage::Stopping };
         // Two kinds of connection with the same two methods and no trait in common.
         macro_rules! drive {
             ($connection:expr) => {{
                 let mut connection = std::pin::pin!($connection);
                 tokio::select! {
                     ended = connection.as_mut() => return ended,
-                    _ = stopped.wait_for(|stopped| *stopped) => connection.as_mut().graceful_shutdown(),
+                    _ = stage.wait_for(|stage| *stage >= end) => connection.as_mut().graceful_shutdown(),
                 }
                 connection.await
             }};

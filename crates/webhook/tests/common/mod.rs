@@ -58,9 +58,21 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// One that stops at once when it is asked to.
     pub(crate) fn new(config: &ServerConfig, resolver: Arc<CertResolver>, routes: Routes) -> Self {
+        Self::leaving(Duration::ZERO, config, resolver, routes)
+    }
+
+    /// One that takes its time to leave.
+    pub(crate) fn leaving(
+        leave: Duration,
+        config: &ServerConfig,
+        resolver: Arc<CertResolver>,
+        routes: Routes,
+    ) -> Self {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
-        let server = Server::bind(address, config, resolver).expect("a free port");
+        let config = ServerConfig { limits: Limits { leave, ..config.limits }, ..config.clone() };
+        let server = Server::bind(address, &config, resolver).expect("a free port");
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.serve(Arc::new(routes), async {
