@@ -148,14 +148,22 @@ fn identity(pod: &str) -> String {
 
 /// Answers the readiness probe: ready once nothing hinders any part of the program. Ends when a part ends.
 async fn follow(probes: &Probes, mut parts: Vec<channel::Receiver<Option<String>>>) {
+    let mut was_ready = false;
     loop {
         let hindrances: Vec<String> =
             parts.iter_mut().filter_map(|part| part.borrow_and_update().clone()).collect();
-        if hindrances.is_empty() {
+        let is_ready = hindrances.is_empty();
+        if is_ready {
             probes.ready(true);
         } else {
             probes.not_ready(hindrances.join("; "));
         }
+        match (was_ready, is_ready) {
+            (false, true) => info!("ready"),
+            (true, false) => warn!(why = hindrances.join("; "), "not ready any more"),
+            _ => {}
+        }
+        was_ready = is_ready;
         let changes = parts.iter_mut().map(|part| Box::pin(part.changed()));
         if futures::future::select_all(changes).await.0.is_err() {
             return;
