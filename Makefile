@@ -71,6 +71,7 @@ test-unit: prepare ## Tests that need no cluster. Some make network namespaces o
 .PHONY: test-e2e
 test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
+	@$(CARGO) test --package e2e --locked --test webhook
 	@$(CARGO) test --package e2e --locked --test cluster
 	@$(CARGO) test --package e2e --locked --test allocation
 	@$(CARGO) test --package e2e --locked --test leftovers

@@ -35,12 +35,7 @@ const FIRST: &[(&str, Test)] = tests!(services: the_client_reaches_the_pod_by_an
 
 /// Tests that leave each other alone.
 const TOGETHER: [&[(&str, Test)]; 2] = [
-    tests!(webhook:
-        mistakes_that_no_schema_sees_are_refused,
-        a_bfd_profile_in_use_cannot_be_deleted,
-        a_bgp_peer_is_served_in_both_versions,
-        metrics_are_for_those_who_may_read_them,
-    ),
+    tests!(webhook: metrics_are_for_those_who_may_read_them),
     tests!(services:
         a_requested_address_is_assigned_announced_and_described,
         an_address_outside_every_pool_is_refused_with_a_warning,

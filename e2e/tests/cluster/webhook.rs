@@ -1,4 +1,5 @@
-//! What is refused when it is applied, what is reported where nothing refused it, and what monitoring sees.
+//! What is reported where nothing refused a mistake, and what monitoring sees. What is refused, and with which words, is
+//! for the suite `webhook`.
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::wait_for;
@@ -6,17 +7,12 @@ use serde_json::Value;
 
 use crate::support::{NAMESPACE, SOON, World};
 
-/// A resource of metallb.io as YAML.
-fn resource(kind: &str, version: &str, name: &str, namespace: &str, spec: &str) -> String {
-    format!(
-        "{{apiVersion: metallb.io/{version}, kind: {kind}, metadata: {{name: {name}, namespace: {namespace}}}, \
-         spec: {{{spec}}}}}"
-    )
-}
-
-/// A pool of that name and one line of addresses.
+/// A pool of that name and one line of addresses, as YAML.
 pub(crate) fn pool(name: &str, addresses: &str) -> String {
-    resource("IPAddressPool", "v1beta1", name, NAMESPACE, &format!("addresses: [{addresses}]"))
+    format!(
+        "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
+         spec: {{addresses: [{addresses}]}}}}"
+    )
 }
 
 /// The reason for which the API server refuses to take it.
@@ -25,81 +21,6 @@ fn refusal(world: &World, yaml: &str) -> Result<String> {
         Ok(_) => bail!("accepted: {yaml}"),
         Err(error) => Ok(error.to_string()),
     }
-}
-
-/// Mistakes that no schema sees are refused with MetalLB's words.
-pub(crate) fn mistakes_that_no_schema_sees_are_refused(world: &World) -> Result<()> {
-    let bgp = "myASN: 64512, peerASN: 64512, peerAddress: 192.0.2.254";
-    for (yaml, expected) in [
-        (
-            pool("backwards", "10.101.0.200-10.101.0.190"),
-            r#"start IP "10.101.0.200" is after the end IP "10.101.0.190""#,
-        ),
-        (pool("overlapping", "172.31.249.0/28"), "overlaps with already defined CIDR"),
-        (
-            resource("IPAddressPool", "v1beta1", "lost", "default", "addresses: [10.101.0.200/32]"),
-            "resource must be created in metallb-system namespace",
-        ),
-        (
-            resource("L2Advertisement", "v1beta1", "lost", "default", ""),
-            "resource must be created in metallb-system namespace",
-        ),
-        (
-            resource("L2Advertisement", "v1beta1", "twice", NAMESPACE, "ipAddressPools: [a, a]"),
-            "duplicate definition of",
-        ),
-        (
-            resource("BGPPeer", "v1beta2", "lost", "default", bgp),
-            "resource must be created in metallb-system namespace",
-        ),
-    ] {
-        let said = refusal(world, &yaml)?;
-        ensure!(
-            said.contains("denied the request") && said.contains(expected),
-            "{expected:?} is not in {said:?}"
-        );
-    }
-    Ok(())
-}
-
-/// A BFDProfile that a peer uses cannot be deleted.
-pub(crate) fn a_bfd_profile_in_use_cannot_be_deleted(world: &World) -> Result<()> {
-    world.apply(&resource("BFDProfile", "v1beta1", "fast", NAMESPACE, "receiveInterval: 100"))?;
-    let spec = "myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.254, bfdProfile: fast";
-    world.apply(&resource("BGPPeer", "v1beta2", "guarded", NAMESPACE, spec))?;
-    let delete = format!("delete bfdprofile fast -n {NAMESPACE}");
-    wait_for("the profile to be protected", SOON, || match world.k(&delete) {
-        Ok(_) => bail!("it was deleted"),
-        Err(error) => {
-            let said = error.to_string();
-            ensure!(said.contains("failed to delete BFDProfile fast, used by BGPPeer guarded"), "{said}");
-            Ok(())
-        }
-    })?;
-    world.k(&format!("delete bgppeer guarded -n {NAMESPACE}"))?;
-    wait_for("the profile to be free", SOON, || world.k(&delete).map(drop))
-}
-
-/// A peer written in one version is read in the other, and nothing is lost on the way there and back.
-pub(crate) fn a_bgp_peer_is_served_in_both_versions(world: &World) -> Result<()> {
-    let old = "myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.253, peerPort: 1179";
-    world.apply(&resource("BGPPeer", "v1beta1", "old", NAMESPACE, old))?;
-    let new = "myASN: 64512, dynamicASN: external, peerAddress: 192.0.2.252, vrf: red, connectTime: 5s";
-    world.apply(&resource("BGPPeer", "v1beta2", "new", NAMESPACE, new))?;
-    let read = |version: &str, name: &str| {
-        anyhow::Ok(world.get(&format!("bgppeers.{version}.metallb.io {name} -n {NAMESPACE}"))?["spec"].take())
-    };
-    let spec = read("v1beta2", "old")?;
-    ensure!(spec["peerPort"] == 1179 && spec["holdTime"].is_null(), "unset stays unset: {spec}");
-    let before = read("v1beta2", "new")?;
-    // Read and written back in the older version, which has no field for most of it.
-    let mut object = world.get(&format!("bgppeers.v1beta1.metallb.io new -n {NAMESPACE}"))?;
-    ensure!(object["apiVersion"] == "metallb.io/v1beta1" && object["spec"]["vrf"].is_null(), "{object}");
-    object["metadata"]["labels"] = serde_json::json!({"edited": "yes"});
-    world.cluster.kubectl_with_stdin(&["replace", "-f", "-"], &object.to_string())?;
-    let after = read("v1beta2", "new")?;
-    ensure!(before == after, "{before} became {after}");
-    world.k(&format!("delete bgppeer old new -n {NAMESPACE}")).map(drop)
 }
 
 /// The results of all ConfigurationState objects, by name, with what they say.
