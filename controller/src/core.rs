@@ -35,7 +35,8 @@ pub struct Core {
     started: bool,
     /// Whether a pool has ever been in force. Until then nothing is touched.
     configured: bool,
-    services: BTreeMap<ObjectKey, Entry>,
+    /// In boxes: the leaves of the tree are half empty.
+    services: BTreeMap<ObjectKey, Box<Entry>>,
     namespaces: BTreeMap<String, Labels>,
     pools: BTreeMap<String, IPAddressPool>,
     l2_advertisements: BTreeMap<String, L2Advertisement>,
@@ -118,12 +119,12 @@ impl Core {
             }
             Some(_) => {
                 self.delete_service(&key);
-                self.services.insert(key.clone(), Entry::new(service));
+                self.services.insert(key.clone(), Box::new(Entry::new(service)));
             }
             // Most Services of a cluster never had an address and never will.
             None if !service.is_load_balancer && service.status.pool.is_none() => return,
             None => {
-                self.services.insert(key.clone(), Entry::new(service));
+                self.services.insert(key.clone(), Box::new(Entry::new(service)));
             }
         }
         self.touched.insert(key);

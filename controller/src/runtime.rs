@@ -13,7 +13,7 @@
 
 mod performing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,16 +29,17 @@ use kube_ext::{
     watch_config, watch_relisting,
 };
 use metrics::ClientMetrics;
-use tokio::sync::{Semaphore, mpsc, watch as channel};
+use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::action::{Outcome, Standing, StatusWrite};
 use crate::core::Core;
 use crate::gauges::PoolGauges;
 use crate::service::Service;
 
+use performing::Write;
 pub(crate) use performing::pause;
 
 /// Writes at work at the same time. The others wait for their turn.
@@ -115,8 +116,10 @@ pub(crate) struct Owner {
     /// What the tasks of this program send to the owner.
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
-    turns: Arc<Semaphore>,
-    /// Watches, writes and pauses: none of them outlives the owner.
+    /// Writes that wait for their turn, and those at work, at most `WRITES`.
+    due: VecDeque<Write>,
+    writes: JoinSet<Message>,
+    /// Watches and pauses. Like the writes, none of them outlives the owner.
     tasks: JoinSet<()>,
     relist: Relist,
     /// How its candidacy for the lease goes, and until when the lease is ours.
@@ -152,7 +155,8 @@ impl Owner {
             reports,
             inbox,
             outbox,
-            turns: Arc::new(Semaphore::new(WRITES)),
+            due: VecDeque::new(),
+            writes: JoinSet::new(),
             tasks: JoinSet::new(),
             relist: Relist::default(),
             progress: channel::channel(Candidacy::Begun).1,
@@ -199,6 +203,10 @@ impl Owner {
                 _ = stop.wait_for(|stop| *stop) => break End::Stopped,
                 _ = progress.changed(), if leadership.is_none() => self.say_what_is_missing(),
                 Some(_) = self.tasks.join_next() => {}
+                Some(written) = self.writes.join_next() => match written {
+                    Ok(message) => batch.push(message),
+                    Err(error) => error!(%error, "a write came to nothing"),
+                },
                 () = &mut unread, if !self.gate.open() && leadership.is_some() && !unread.is_elapsed() => {
                     let why = format!("the configuration is not known: {}", self.missing().unwrap_or_default());
                     self.reports.standing.send_replace(Some(Standing::Unknown(why)));
@@ -234,11 +242,10 @@ impl Owner {
     async fn end(mut self, end: End, leadership: Option<Leadership>) {
         if end == End::Stopped && leadership.is_some() {
             // No more writes begin. Those under way end first: the next leader shall see what they bring about.
-            self.turns.close();
-            self.inbox.close();
-            let last = async { while self.turns_taken() > 0 && self.tasks.join_next().await.is_some() {} };
+            let last = async { while self.writes.join_next().await.is_some() {} };
             timeout(LAST_WRITES, last).await.ok();
         }
+        self.writes.shutdown().await;
         self.tasks.shutdown().await;
         // What is shown of pools, and of the configuration, is the leader's to show.
         self.reports.standing.send_replace(None);
@@ -246,10 +253,6 @@ impl Owner {
         if let Some(leadership) = leadership {
             leadership.release().await;
         }
-    }
-
-    fn turns_taken(&self) -> usize {
-        WRITES - self.turns.available_permits()
     }
 
     /// Starts the watches.

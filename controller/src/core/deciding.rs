@@ -36,7 +36,7 @@ impl Core {
         }
         let touched: BTreeSet<(i64, ObjectKey)> = std::mem::take(&mut self.touched)
             .iter()
-            .filter_map(|key| self.services.get(key).map(Entry::age))
+            .filter_map(|key| self.services.get(key).map(|entry| entry.age()))
             .collect();
         for (_, key) in &touched {
             self.claim(key);

@@ -1,21 +1,28 @@
 //! Doing what was decided, without waiting for it, and telling the decisions what came of it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
+use api::IPAddressPoolStatus;
 use k8s_openapi::api::core::v1 as core_v1;
 use kube_ext::EventKind;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::{Message, Owner};
+use super::{Message, Owner, WRITES};
 use crate::action::{Action, Note, Outcome, Standing, StatusWrite};
 use crate::writer;
 
 /// The pauses between attempts to write one object double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// A write that waits for its turn.
+#[derive(Debug)]
+pub(super) enum Write {
+    Service(StatusWrite),
+    Pool { name: String, status: IPAddressPoolStatus },
+}
 
 impl Owner {
     pub(super) fn written(&mut self, write: &StatusWrite, outcome: Outcome) {
@@ -58,28 +65,37 @@ impl Owner {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::WriteService(write) => {
-                    // Without a lease nothing is decided.
-                    let Some(tenure) = self.tenure.clone() else { continue };
-                    let client = self.client.clone();
-                    self.in_turn(async move {
-                        let outcome = writer::write_service(client, &write, || tenure.holds()).await;
-                        Message::Written(write, outcome)
-                    });
-                }
-                Action::WritePool { name, status } => {
-                    let Some(tenure) = self.tenure.clone() else { continue };
-                    let (client, namespace) = (self.client.clone(), self.namespace.clone());
-                    self.in_turn(async move {
-                        let leads = || tenure.holds();
-                        let outcome = writer::write_pool(client, &namespace, &name, &status, leads).await;
-                        Message::PoolWritten(name, outcome)
-                    });
-                }
+                Action::WriteService(write) => self.due.push_back(Write::Service(write)),
+                Action::WritePool { name, status } => self.due.push_back(Write::Pool { name, status }),
                 Action::Measure { name, measure } => self.reports.gauges.show(&name, measure),
                 Action::Stand(standing) => self.stand(standing),
                 Action::Event { about, note } => self.tell(about, note),
             }
+        }
+        self.begin_writes();
+    }
+
+    /// Begins the writes whose turn it is. The others wait as what they are, which takes far less memory than a task.
+    pub(super) fn begin_writes(&mut self) {
+        // Without a lease nothing is decided.
+        let Some(tenure) = &self.tenure else { return };
+        while self.writes.len() < WRITES
+            && let Some(write) = self.due.pop_front()
+        {
+            let (client, namespace, tenure) = (self.client.clone(), self.namespace.clone(), tenure.clone());
+            self.writes.spawn(async move {
+                let leads = || tenure.holds();
+                match write {
+                    Write::Service(write) => {
+                        let outcome = writer::write_service(client, &write, leads).await;
+                        Message::Written(write, outcome)
+                    }
+                    Write::Pool { name, status } => {
+                        let outcome = writer::write_pool(client, &namespace, &name, &status, leads).await;
+                        Message::PoolWritten(name, outcome)
+                    }
+                }
+            });
         }
     }
 
@@ -113,19 +129,6 @@ impl Owner {
             EventKind::Warning => warn!(event = note.reason, object, "{}", note.message),
         }
         self.reports.recorder.record(about, note.kind, note.reason, note.message);
-    }
-
-    /// Runs a write when it is its turn, and hands in what came of it.
-    fn in_turn(&mut self, work: impl Future<Output = Message> + Send + 'static) {
-        let (turns, out) = (self.turns.clone(), self.outbox.clone());
-        self.tasks.spawn(async move {
-            // They are closed when the program ends.
-            let Ok(turn) = turns.acquire_owned().await else { return };
-            let message = work.await;
-            drop(turn);
-            // Nobody listens any more only when the program ends.
-            out.send(message).await.ok();
-        });
     }
 
     fn later(&mut self, pause: Duration, message: Message) {
