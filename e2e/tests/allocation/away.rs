@@ -63,7 +63,7 @@ pub(crate) fn of_two_that_claim_one_address_the_older_keeps_it(world: &World) ->
     room.wait_displaced("a-younger", why)?;
     room.wait_from("a-younger", &[room.v4(2)], "a")?;
     room.wait_from("b-older", &[room.v4(1)], "a")?;
-    let told = world.mirror.now().events(&room.key("b-older"));
+    let told = world.mirror.look(|state| state.events(&room.key("b-older")));
     ensure!(told.iter().all(|event| event.reason == "IPAllocated"), "{told:?}");
     Ok(())
 }
@@ -106,7 +106,7 @@ pub(crate) fn renamed_and_split_pools_keep_their_services(world: &World) -> Resu
         [("one", 1, "new"), ("two", 2, "new"), ("left", 11, "split"), ("right", 12, "off")]
     {
         room.wait_from(service, &[room.v4(last)], pool)?;
-        let told = world.mirror.now().events(&room.key(service));
+        let told = world.mirror.look(|state| state.events(&room.key(service)));
         ensure!(told.iter().all(|event| event.reason == "IPAllocated" && event.count == 1), "{told:?}");
     }
     room.wait_displaced("lost", &format!("{:?} is not allowed in config", room.v4(13)))?;

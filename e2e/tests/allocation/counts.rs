@@ -71,11 +71,10 @@ fn token(world: &World) -> Result<String> {
 
 /// The controller's metrics of the allocator.
 fn scrape(world: &World, token: &str) -> Result<String> {
-    let address = {
-        let state = world.mirror.now();
-        let (_, pod) = *World::controllers(&state).first().context("no controller")?;
-        text(&pod["status"]["podIP"])
-    };
+    let address = world.mirror.look(|state| {
+        let controllers = World::controllers(state);
+        controllers.first().map(|(_, pod)| text(&pod["status"]["podIP"])).context("no controller")
+    })?;
     let (url, header) = (format!("https://{address}:9120/metrics"), format!("Authorization: Bearer {token}"));
     let all = world.cluster.run("node1", &["curl", "-fsk", "-m", "5", "-H", &header, &url])?;
     Ok(all

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
-use crate::mirror::{Shown, addresses};
-use crate::support::{ROLLOUT, Room, SOON, World, container, is_ready};
+use crate::mirror::{Shown, State, addresses, text};
+use crate::support::{ROLLOUT, Room, SOON, World, container, is_ready, writer};
 
 /// How often the controller is killed where the environment does not say otherwise.
 const KILLS: usize = 10;
@@ -27,6 +28,28 @@ const BATCH: usize = 8;
 /// How long a killed container may take to be back at work.
 const RESTART: Duration = Duration::from_secs(60);
 
+/// A controller that starts where all is as it shall be writes to no Service and no pool.
+pub(crate) fn a_controller_that_starts_at_rest_writes_nothing(world: &World) -> Result<()> {
+    let room = Room::enter(world, "rest", 70)?;
+    room.pools(&[("a", &[room.v4s(1, 9), room.v6s(1, 9)], "")])?;
+    room.services(&[("one", "", ""), ("both", "", "ipFamilyPolicy: RequireDualStack")])?;
+    room.wait_counters("a", [2, 1, 7, 8])?;
+    let before = world.audited()?.len();
+    replace_container(world)?;
+    // Who serves this has decided about all that was there before.
+    room.services(&[("last", "", "")])?;
+    room.wait_counters("a", [3, 1, 6, 8])?;
+    let written: Vec<Value> = world.audited()?.split_off(before);
+    let to: Vec<String> = written
+        .iter()
+        .filter(|entry| writer(entry).starts_with("controller-"))
+        .map(|entry| text(&entry["objectRef"]["resource"]) + "/" + &text(&entry["objectRef"]["name"]))
+        .filter(|object| object.starts_with("services/") || object.starts_with("ipaddresspools/"))
+        .collect();
+    ensure!(to == ["services/last", "ipaddresspools/rest-a"], "{to:?}");
+    Ok(())
+}
+
 /// At no moment two Services show one address, none has an address that is not of the pools, and none ever shows
 /// another one than it showed first. In the end everything is given that there is.
 pub(crate) fn no_address_is_lost_or_doubled_when_the_controller_is_killed(world: &World) -> Result<()> {
@@ -37,7 +60,7 @@ pub(crate) fn no_address_is_lost_or_doubled_when_the_controller_is_killed(world:
     let room = Room::enter(world, "kills", NUMBER)?;
     let half = ADDRESSES / 2;
     room.pools(&[("a", &[room.v4s(1, half)], ""), ("b", &[room.v4s(half + 1, ADDRESSES)], "")])?;
-    let begin = world.mirror.now().log.len();
+    let begin = world.mirror.look(|state| state.log.len());
     create(&room, 0..SERVICES)?;
     let over = AtomicBool::new(false);
     let (killed, churned) = thread::scope(|scope| {
@@ -49,11 +72,12 @@ pub(crate) fn no_address_is_lost_or_doubled_when_the_controller_is_killed(world:
     let last = churned?;
     killed?;
     settle(&room, last)?;
-    let state = world.mirror.now();
-    let log = state.log[begin..].iter().filter(|shown| shown.service.0 == room.name);
-    let breaches = breaches(log, is_ours);
+    let (breaches, states) = world.mirror.look(|state| {
+        let log = state.log[begin..].iter().filter(|shown| shown.service.0 == room.name);
+        (breaches(log, is_ours), state.log.len() - begin)
+    });
     ensure!(breaches.is_empty(), "{} breaches: {breaches:#?}", breaches.len());
-    println!("{kills} kills, {last} services, {} states seen", state.log.len() - begin);
+    println!("{kills} kills, {last} services, {states} states seen");
     Ok(())
 }
 
@@ -90,12 +114,8 @@ fn churn(room: &Room<'_>, over: &AtomicBool) -> Result<usize> {
 /// several.
 fn kill(room: &Room<'_>, number: usize) -> Result<()> {
     let mirror = &room.world.mirror;
-    let running = |state: &crate::mirror::State| {
-        let pods = World::controllers(state);
-        pods.iter().find_map(|(_, pod)| container(pod)).context("no controller runs")
-    };
-    let id = mirror.wait("a controller to run", RESTART, running)?;
-    let seen = mirror.now().log.len();
+    mirror.wait("a controller to run", RESTART, running)?;
+    let seen = mirror.look(|state| state.log.len());
     mirror.wait("the controller to work", RESTART, |state| {
         let given =
             |shown: &&Shown| shown.service.0 == room.name && !shown.deleted && !shown.addresses.is_empty();
@@ -103,12 +123,24 @@ fn kill(room: &Room<'_>, number: usize) -> Result<()> {
         ensure!(writes >= number % 6, "{writes} addresses given");
         Ok(())
     })?;
-    room.world.signal(&id, "SIGKILL")?;
-    mirror.wait("another container", RESTART, |state| {
+    replace_container(room.world)
+}
+
+/// Kills the controller and waits for another container.
+fn replace_container(world: &World) -> Result<()> {
+    let id = world.mirror.wait("a controller to run", RESTART, running)?;
+    world.signal(&id, "SIGKILL")?;
+    world.mirror.wait("another container", RESTART, |state| {
         let now = running(state)?;
         ensure!(now != id, "{id} still runs");
         Ok(())
     })
+}
+
+/// The container in which the controller runs.
+fn running(state: &State) -> Result<String> {
+    let pods = World::controllers(state);
+    pods.iter().find_map(|(_, pod)| container(pod)).context("no controller runs")
 }
 
 /// Waits until every address is given.

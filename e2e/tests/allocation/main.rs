@@ -91,7 +91,10 @@ const ALONE: [&[(&str, Test)]; 3] = [
         a_status_that_was_there_before_is_taken_over_where_it_is_good,
         what_left_meanwhile_has_left_its_address,
     ),
-    tests!(kills: no_address_is_lost_or_doubled_when_the_controller_is_killed),
+    tests!(kills:
+        a_controller_that_starts_at_rest_writes_nothing,
+        no_address_is_lost_or_doubled_when_the_controller_is_killed,
+    ),
     tests!(replicas:
         of_two_replicas_one_leads_and_both_are_ready,
         a_leader_that_stops_hands_over_at_once,

@@ -93,9 +93,9 @@ impl Mirror {
         Ok(Self { shared, watches })
     }
 
-    /// What there is now.
-    pub(crate) fn now(&self) -> MutexGuard<'_, State> {
-        self.shared.lock()
+    /// Looks at what there is now. It does not change meanwhile, so `look` must not wait for anything.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.shared.lock())
     }
 
     /// Waits until `look` returns a value; it fails, saying what it saw instead, until then.
@@ -106,7 +106,7 @@ impl Mirror {
         mut look: impl FnMut(&State) -> Result<T>,
     ) -> Result<T> {
         let end = Instant::now() + limit;
-        let mut state = self.now();
+        let mut state = self.shared.lock();
         loop {
             let seen = match look(&state) {
                 Ok(value) => return Ok(value),

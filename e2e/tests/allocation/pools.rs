@@ -152,7 +152,7 @@ pub(crate) fn fifty_pools_of_one_address_serve_fifty_services(world: &World) -> 
     room.wait_refused(&names[50], "no available IPs")?;
     room.delete(&names[7])?;
     room.wait_any(&names[50])?;
-    let told = world.mirror.now().events(&room.key(&names[50]));
+    let told = world.mirror.look(|state| state.events(&room.key(&names[50])));
     let refusals: Vec<_> = told.iter().filter(|event| event.reason == "AllocationFailed").collect();
     ensure!(matches!(refusals[..], [one] if one.count == 1), "{refusals:?}");
     Ok(())

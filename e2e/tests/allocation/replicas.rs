@@ -1,15 +1,16 @@
 //! Two controllers: one gives addresses, the other one stands by.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::wait_for;
 use serde_json::Value;
 
 use crate::kills::breaches;
-use crate::mirror::{Key, text};
-use crate::support::{NAMESPACE, ROLLOUT, Room, SOON, World, container, is_ready};
+use crate::mirror::{Key, State};
+use crate::support::{NAMESPACE, ROLLOUT, Room, SOON, World, container, is_ready, writer};
 
 /// How long a Service may wait for its address when the leader stops in an orderly way.
 const HANDOVER: Duration = Duration::from_secs(2);
@@ -19,38 +20,67 @@ const TAKEOVER: Duration = Duration::from_secs(8 + 4);
 /// Two replicas are both Ready, and one of them holds the Lease.
 pub(crate) fn of_two_replicas_one_leads_and_both_are_ready(world: &World) -> Result<()> {
     let leader = leader_of_two(world)?;
-    let state = world.mirror.now();
-    let names: Vec<_> = World::controllers(&state).into_iter().map(|(name, _)| name).collect();
-    ensure!(names.len() == 2 && names.contains(&leader.as_str()), "{leader} leads, there are {names:?}");
-    Ok(())
+    world.mirror.look(|state| {
+        let names: Vec<_> = World::controllers(state).into_iter().map(|(name, _)| name).collect();
+        ensure!(names.len() == 2 && names.contains(&leader.as_str()), "{leader} leads, there are {names:?}");
+        Ok(())
+    })
 }
 
-/// A leader that is stopped hands over at once.
+/// A leader that is stopped hands over at once: Services that are made before, while and after it happens do not wait.
 pub(crate) fn a_leader_that_stops_hands_over_at_once(world: &World) -> Result<()> {
     let leader = leader_of_two(world)?;
     let room = Room::enter(world, "handover", 72)?;
-    room.pools(&[("a", &[room.v4s(1, 250)], "")])?;
-    world.k(&format!("delete pod {leader} -n {NAMESPACE} --wait=false"))?;
-    // Services are made before, while and after it happens, so that one meets the worst moment.
-    let mut names = Vec::new();
-    let mut after = 0;
-    let end = Instant::now() + SOON;
-    while after < 5 {
-        ensure!(Instant::now() < end, "{leader} still holds the lease");
-        let name = format!("s{:03}", names.len());
-        room.services(&[(&name, "", "")])?;
-        names.push(name);
-        let holder = holder(world)?;
-        after += usize::from(!holder.is_empty() && holder != leader);
-    }
+    room.pools(&[("a", &["10.201.0.0/16".to_owned()], "")])?;
+    let over = AtomicBool::new(false);
+    let (handed_over, made) = thread::scope(|scope| {
+        let made = scope.spawn(|| keep_making(&room, &over));
+        let handed_over = hand_over(world, &room, &leader);
+        over.store(true, Ordering::Relaxed);
+        (handed_over, made.join().expect("making Services does not panic"))
+    });
+    handed_over?;
+    let made = made?;
     let mut slowest = Duration::ZERO;
-    for name in &names {
+    for name in &made {
         room.wait_any(name)?;
         slowest = slowest.max(waited(world, &room.key(name))?);
     }
     ensure!(slowest <= HANDOVER, "a service waited {slowest:.2?} for its address, more than {HANDOVER:?}");
-    println!("handover: the slowest of {} services waited {slowest:.2?}", names.len());
+    println!("handover: the slowest of {} services waited {slowest:.2?}", made.len());
     nothing_is_doubled(&room)
+}
+
+/// Makes Services, several a second, until it is over; their names.
+fn keep_making(room: &Room<'_>, over: &AtomicBool) -> Result<Vec<String>> {
+    let mut made = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let names: Vec<String> = (0..20).map(|number| format!("s{:05}", made.len() + number)).collect();
+        let services: Vec<_> = names.iter().map(|name| (name.as_str(), "", "")).collect();
+        room.services(&services)?;
+        made.extend(names);
+    }
+    Ok(made)
+}
+
+/// Stops the leader while Services are being made, and returns when the next one has served some.
+fn hand_over(world: &World, room: &Room<'_>, leader: &str) -> Result<()> {
+    let given = |more: usize, begin: usize| {
+        world.mirror.wait("services to be served", SOON, |state| {
+            let log = state.log[begin..].iter().filter(|shown| shown.service.0 == room.name);
+            let given = log.filter(|shown| !shown.addresses.is_empty()).count();
+            ensure!(given >= more, "{given} were");
+            Ok(())
+        })
+    };
+    given(5, 0)?;
+    world.k(&format!("delete pod {leader} -n {NAMESPACE} --wait=false"))?;
+    wait_for("the lease to change hands", SOON, || {
+        let holder = holder(world)?;
+        ensure!(!holder.is_empty() && holder != leader, "{holder:?} holds it");
+        Ok(())
+    })?;
+    given(20, world.mirror.look(|state| state.log.len()))
 }
 
 /// A leader whose process is killed is replaced, by its own Pod or by the other one.
@@ -58,13 +88,23 @@ pub(crate) fn a_leader_that_is_killed_is_replaced(world: &World) -> Result<()> {
     let leader = leader_of_two(world)?;
     let room = Room::enter(world, "crash", 73)?;
     room.pools(&[("a", &[room.v4s(1, 250)], "")])?;
-    world.signal(&container_of(world, &leader)?, "SIGKILL")?;
-    room.services(&[("web", "", "")])?;
+    let id = container_of(world, &leader)?;
+    // Stopped first, so that the Service is there before whoever serves it.
+    world.signal(&id, "SIGSTOP")?;
+    let made = room.services(&[("web", "", "")]);
+    world.signal(&id, "SIGKILL")?;
+    made?;
+    ensure!(room.has("web").map_or(0, |has| has.len()) == 0, "{leader} did not lead");
     room.wait_has("web", &[room.v4(1)])?;
     let waited = waited(world, &room.key("web"))?;
     ensure!(waited <= TAKEOVER, "it took {waited:.2?}, more than {TAKEOVER:?}");
     println!("crash: the service waited {waited:.2?}");
-    Ok(())
+    world.mirror.wait("its Pod to have a new container", SOON, |state| {
+        let controllers = World::controllers(state);
+        let now = controllers.iter().find(|(name, _)| *name == leader).and_then(|(_, pod)| container(pod));
+        ensure!(now.as_ref().is_some_and(|now| *now != id), "{now:?} was {id}");
+        Ok(())
+    })
 }
 
 /// A leader that is frozen is replaced when its Lease has run out. When it goes on it writes nothing and stands by.
@@ -90,7 +130,7 @@ pub(crate) fn a_leader_that_is_frozen_is_replaced_and_stands_by(world: &World) -
         room.delete("before")?;
         room.wait_counters("a", [10, 0, 0, 0])
     });
-    let resumed = audited(world)?.len();
+    let resumed = world.audited()?.len();
     world.signal(&id, "SIGCONT")?;
     served?;
     let waited = waited(world, &room.key("s00"))?;
@@ -121,17 +161,16 @@ pub(crate) fn a_leader_that_is_frozen_is_replaced_and_stands_by(world: &World) -
         ensure!(given == 10, "{given} have one");
         Ok(())
     })?;
-    let written: Vec<Value> = audited(world)?.split_off(resumed);
-    let theirs = |pod: &str| written.iter().filter(|entry| by(entry) == pod).count();
+    let written: Vec<Value> = world.audited()?.split_off(resumed);
+    let theirs = |pod: &str| written.iter().filter(|entry| writer(entry) == pod).count();
     ensure!(theirs(&next) > 0, "the audit log names no write of the new leader {next}: {written:?}");
-    let wrong: Vec<_> = written.iter().filter(|entry| by(entry) == leader).collect();
+    let wrong: Vec<_> = written.iter().filter(|entry| writer(entry) == leader).collect();
     ensure!(wrong.is_empty(), "the former leader wrote: {wrong:#?}");
     // Of what happened from the moment on in which it was stopped, it has told nothing either.
-    let state = world.mirror.now();
-    let told = names.iter().flat_map(|name| state.events(&room.key(name)));
-    let wrong: Vec<_> = told.filter(|event| event.teller == leader).collect();
+    let told: Vec<_> =
+        world.mirror.look(|state| names.iter().flat_map(|name| state.events(&room.key(name))).collect());
+    let wrong: Vec<_> = told.iter().filter(|event| event.teller == leader).collect();
     ensure!(wrong.is_empty(), "the former leader told: {wrong:#?}");
-    drop(state);
     nothing_is_doubled(&room)
 }
 
@@ -149,11 +188,8 @@ fn leader_of_two(world: &World) -> Result<String> {
     })?;
     wait_for("one of them to lead", SOON, || {
         let holder = holder(world)?;
-        let state = world.mirror.now();
-        ensure!(
-            World::controllers(&state).iter().any(|(name, _)| *name == holder),
-            "{holder:?} holds the lease"
-        );
+        let is_one = |state: &State| World::controllers(state).iter().any(|(name, _)| *name == holder);
+        ensure!(world.mirror.look(is_one), "{holder:?} holds the lease");
         Ok(holder)
     })
 }
@@ -166,38 +202,28 @@ fn holder(world: &World) -> Result<String> {
 }
 
 fn container_of(world: &World, pod: &str) -> Result<String> {
-    let state = world.mirror.now();
-    let controllers = World::controllers(&state);
-    let found = controllers.iter().find(|(name, _)| *name == pod).and_then(|(_, pod)| container(pod));
+    let found = world.mirror.look(|state| {
+        let controllers = World::controllers(state);
+        controllers.iter().find(|(name, _)| *name == pod).and_then(|(_, pod)| container(pod))
+    });
     found.with_context(|| format!("no container of {pod} runs"))
 }
 
 /// How long it took from the Service to its address.
 fn waited(world: &World, service: &Key) -> Result<Duration> {
-    let state = world.mirror.now();
-    let mut shown = state.log.iter().filter(|shown| shown.service == *service);
-    let created = shown.next().context("it was never seen")?.at;
-    let given = shown.find(|shown| !shown.addresses.is_empty()).context("it has no address")?.at;
-    Ok(given - created)
-}
-
-/// What was written to the API server, as its audit log has it.
-fn audited(world: &World) -> Result<Vec<Value>> {
-    let path = world.cluster.instance().logs().join("control-plane/audit.log");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    // The last line may be half written.
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-}
-
-/// The Pod whose token a write was made with.
-fn by(entry: &Value) -> String {
-    text(&entry["user"]["extra"]["authentication.kubernetes.io/pod-name"][0])
+    world.mirror.look(|state| {
+        let mut shown = state.log.iter().filter(|shown| shown.service == *service);
+        let created = shown.next().context("it was never seen")?.at;
+        let given = shown.find(|shown| !shown.addresses.is_empty()).context("it has no address")?.at;
+        Ok(given - created)
+    })
 }
 
 fn nothing_is_doubled(room: &Room<'_>) -> Result<()> {
-    let state = room.world.mirror.now();
-    let log = state.log.iter().filter(|shown| shown.service.0 == room.name);
-    let breaches = breaches(log, |address| address.starts_with("10.200."));
+    let breaches = room.world.mirror.look(|state| {
+        let log = state.log.iter().filter(|shown| shown.service.0 == room.name);
+        breaches(log, |address| address.starts_with("10.20"))
+    });
     ensure!(breaches.is_empty(), "{breaches:#?}");
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) fn addresses_are_asked_for_by_annotation_under_both_prefixes(world: &
     for service in ["old", "one", "two"] {
         room.wait_event(service, "Warning", "deprecatedAnnotation", deprecated)?;
     }
-    let told = world.mirror.now().events(&room.key("new"));
+    let told = world.mirror.look(|state| state.events(&room.key("new")));
     ensure!(told.iter().all(|event| event.reason != "deprecatedAnnotation"), "{told:?}");
     Ok(())
 }

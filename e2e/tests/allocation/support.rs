@@ -1,5 +1,6 @@
 //! What the tests say often: a room of one's own, pools and Services in it, and what is to come of them.
 
+use std::fs;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -55,6 +56,19 @@ impl World {
         let words = ["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", signal, container];
         self.cluster.run("node1", &words).map(drop)
     }
+
+    /// What was written to the API server, as its audit log has it.
+    pub(crate) fn audited(&self) -> Result<Vec<Value>> {
+        let path = self.cluster.instance().logs().join("control-plane/audit.log");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        // The last line may be half written.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+}
+
+/// The Pod with whose token something was written.
+pub(crate) fn writer(audited: &Value) -> String {
+    text(&audited["user"]["extra"]["authentication.kubernetes.io/pod-name"][0])
 }
 
 /// The one container of a Pod that runs, as containerd calls it.
@@ -191,7 +205,7 @@ impl<'a> Room<'a> {
 
     /// The addresses that a Service has now.
     pub(crate) fn has(&self, service: &str) -> Result<Vec<String>> {
-        Ok(addresses(self.world.mirror.now().service(&self.key(service))?))
+        self.world.mirror.look(|state| Ok(addresses(state.service(&self.key(service))?)))
     }
 
     /// Waits until a Service has an address; all of them.
