@@ -42,9 +42,9 @@ impl Mistake {
         }
     }
 
-    /// What the controller has to say of it: it reads pools and L2Advertisements only.
+    /// What the controller has to say of it: it reads pools, L2Advertisements and Communities only.
     fn of_controller(&self) -> Result<String> {
-        let read = matches!(self.split()?.0.kind.as_str(), "IPAddressPool" | "L2Advertisement");
+        let read = matches!(self.split()?.0.kind.as_str(), "IPAddressPool" | "L2Advertisement" | "Community");
         Ok(if read { format!("configuration error: {}", self.says) } else { String::new() })
     }
 }
