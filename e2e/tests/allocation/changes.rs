@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::mirror::addresses;
-use crate::support::{Room, World};
+use crate::support::{Room, SOON, World};
 
 /// An address that its pool has no longer is replaced by another one of it, and where there is none, taken away.
 pub(crate) fn a_pool_that_shrinks_or_goes_takes_its_addresses_along(world: &World) -> Result<()> {
@@ -19,7 +19,7 @@ pub(crate) fn a_pool_that_shrinks_or_goes_takes_its_addresses_along(world: &Worl
     room.wait_displaced("web", &format!("{:?} is not allowed in config", room.v4(3)))?;
     room.wait_from("web", &[room.v4(11)], "b")?;
     room.delete_pool("b")?;
-    room.wait_refused("web", "no available IPs").or_else(|_| room.wait_cleared("web"))?;
+    room.wait_refused("web", "no available IPs")?;
     room.wait_cleared("web")
 }
 
@@ -76,20 +76,11 @@ pub(crate) fn what_others_write_is_put_right(world: &World) -> Result<()> {
         format!(r#"[{{"ip": "{}"}}, {{"ip": "{}"}}, {{"ip": "{}"}}]"#, web[0], other[0], room.v6(1)),
         "[]".to_owned(),
     ] {
-        let before = world.mirror.look(|state| state.log.len());
-        room.patch_ingress("web", &entries)?;
+        overwrite(&room, "web", &entries)?;
         room.wait_that("web", &format!("its own address after {entries}"), |service| {
             let entries = service["status"]["loadBalancer"]["ingress"].as_array().map_or(0, Vec::len);
             ensure!(entries == 1 && addresses(service) == web, "{}", service["status"]);
             Ok(())
-        })
-        .and_then(|()| {
-            world.mirror.wait("both writes", crate::support::SOON, |state| {
-                let writes =
-                    state.log[before..].iter().filter(|shown| shown.service == room.key("web")).count();
-                ensure!(writes == 2, "{writes} writes");
-                Ok(())
-            })
         })?;
     }
     ensure!(room.has("other")? == other);
@@ -102,8 +93,20 @@ pub(crate) fn what_others_write_is_put_right(world: &World) -> Result<()> {
     // Nobody has one for it, so nothing may stand there.
     room.services(&[("pending", "", "")])?;
     room.wait_refused("pending", "no available IPs")?;
-    room.patch_ingress("pending", r#"[{"hostname": "balancer.example.com"}]"#)?;
+    overwrite(&room, "pending", r#"[{"hostname": "balancer.example.com"}]"#)?;
     room.wait_cleared("pending")
+}
+
+/// Writes into the status of a Service, and waits until somebody has written after that.
+fn overwrite(room: &Room<'_>, service: &str, entries: &str) -> Result<()> {
+    let mirror = &room.world.mirror;
+    let before = mirror.look(|state| state.log.len());
+    room.patch_ingress(service, entries)?;
+    mirror.wait(&format!("an answer to {entries}"), SOON, |state| {
+        let writes = state.log[before..].iter().filter(|shown| shown.service == room.key(service)).count();
+        ensure!(writes == 2, "{writes} writes");
+        Ok(())
+    })
 }
 
 /// A Service whose status a policy protects is told so, and holds up nobody; once it may be written it is.
@@ -121,7 +124,7 @@ pub(crate) fn a_status_that_cannot_be_written_holds_up_nobody(world: &World) -> 
           spec: {policyName: protect, validationActions: [Deny]}}"
             .to_owned(),
     ])?;
-    e2e::wait_for("the policy to be in force", crate::support::SOON, || {
+    e2e::wait_for("the policy to be in force", SOON, || {
         match room.patch_ingress("refused", r#"[{"hostname": "tried.example.com"}]"#) {
             Ok(()) => anyhow::bail!("the status may still be written"),
             Err(error) => {

@@ -6,6 +6,7 @@
 
 mod away;
 mod changes;
+mod churn;
 mod counts;
 mod families;
 mod kills;
@@ -100,6 +101,7 @@ const ALONE: [&[(&str, Test)]; 3] = [
         a_leader_that_stops_hands_over_at_once,
         a_leader_that_is_killed_is_replaced,
         a_leader_that_is_frozen_is_replaced_and_stands_by,
+        no_address_is_lost_or_doubled_when_the_lead_changes,
     ),
 ];
 

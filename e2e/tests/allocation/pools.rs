@@ -1,8 +1,14 @@
 //! Which pool a Service gets its address from, and which address of it.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
+use crate::mirror::{Shown, addresses};
 use crate::support::{Room, World, namespace};
+
+/// How long a waiting Service may wait for an address that has become free.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The lowest priority number comes first, equal ones go by name, and pools without one come last.
 pub(crate) fn the_pool_with_the_lowest_priority_number_comes_first(world: &World) -> Result<()> {
@@ -131,7 +137,8 @@ pub(crate) fn addresses_that_old_equipment_refuses_are_left_out(world: &World) -
     room.wait_counters("a", [2, 0, 0, 0])
 }
 
-/// Fifty pools of one address serve fifty Services, and the fifty-first is told once.
+/// Fifty pools of one address serve fifty Services, and the fifty-first is told once and served at once when one
+/// becomes free.
 pub(crate) fn fifty_pools_of_one_address_serve_fifty_services(world: &World) -> Result<()> {
     let room = Room::enter(world, "fifty", 7)?;
     let names: Vec<String> = (1..=51).map(|number| format!("n{number:02}")).collect();
@@ -152,6 +159,18 @@ pub(crate) fn fifty_pools_of_one_address_serve_fifty_services(world: &World) -> 
     room.wait_refused(&names[50], "no available IPs")?;
     room.delete(&names[7])?;
     room.wait_any(&names[50])?;
+    let waited = world.mirror.look(|state| {
+        let at = |name: &String, what: fn(&Shown) -> bool| {
+            state
+                .log
+                .iter()
+                .find(|shown| shown.service == room.key(name) && what(shown))
+                .map(|shown| shown.at)
+        };
+        let freed = at(&names[7], |shown| shown.deleted)?;
+        at(&names[50], |shown| !shown.addresses.is_empty())?.checked_duration_since(freed)
+    });
+    ensure!(waited.is_some_and(|waited| waited <= AT_ONCE), "it waited {waited:?}");
     let told = world.mirror.look(|state| state.events(&room.key(&names[50])));
     let refusals: Vec<_> = told.iter().filter(|event| event.reason == "AllocationFailed").collect();
     ensure!(matches!(refusals[..], [one] if one.count == 1), "{refusals:?}");
@@ -165,7 +184,7 @@ pub(crate) fn a_pool_may_be_larger_than_its_counters(world: &World) -> Result<()
     room.wait_counters("a", [0, 0, 2, i64::MAX])?;
     room.services(&[("six", "", "ipFamilies: [IPv6]"), ("both", "", "ipFamilyPolicy: RequireDualStack")])?;
     room.wait_that("six", "an address", |service| {
-        let has = crate::mirror::addresses(service);
+        let has = addresses(service);
         ensure!(has == ["fd00:200:8::"] || has == ["fd00:200:8::1"], "{has:?}");
         Ok(())
     })?;
