@@ -250,7 +250,7 @@ async fn a_leader_that_loses_the_lease_writes_nothing_any_more() {
 
 #[tokio::test]
 async fn a_leader_that_was_frozen_writes_nothing_of_what_it_finds() {
-    let deadline = Duration::from_millis(500);
+    let deadline = Duration::from_secs(1);
     let cluster = Cluster::default();
     let (mut ready, _stop, task) = cluster.replica_with(deadline);
     soon(ready.wait_for(Option::is_none)).await.expect("it leads");
@@ -263,7 +263,7 @@ async fn a_leader_that_was_frozen_writes_nothing_of_what_it_finds() {
         tell_of_two_services(&mut store);
     }
     // Everything here runs on one thread: this is what a stopped process is like.
-    std::thread::sleep(deadline * 2);
+    std::thread::sleep(deadline * 3 / 2);
     assert_eq!(soon(task).await.expect("it does not panic"), End::Lost);
     let store = cluster.store();
     assert!(store.written.is_empty(), "{:?}", store.written);
