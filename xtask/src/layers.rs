@@ -23,9 +23,10 @@ enum Layer {
 }
 
 /// Every member and its layer. A new member has to be entered here.
-const MEMBERS: [(&str, Layer); 17] = [
+const MEMBERS: [(&str, Layer); 18] = [
     ("announce", Layer::Pure),
     ("api", Layer::Pure),
+    ("bgp", Layer::Pure),
     ("config", Layer::Pure),
     ("ipam", Layer::Pure),
     ("l2", Layer::Pure),

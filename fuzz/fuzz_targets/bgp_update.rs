@@ -1,0 +1,7 @@
+//! UPDATE messages: see `crates/bgp/tests/checks`.
+#![no_main]
+
+#[path = "../../crates/bgp/tests/checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::update(bytes));
