@@ -14,5 +14,6 @@
 
 mod instant;
 pub mod packet;
+pub mod rib;
 
 pub use instant::Instant;
