@@ -15,5 +15,6 @@
 mod instant;
 pub mod packet;
 pub mod rib;
+pub mod session;
 
 pub use instant::Instant;
