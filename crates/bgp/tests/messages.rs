@@ -13,12 +13,13 @@ use proptest::prelude::*;
 type Check = fn(&[u8]);
 
 /// A fuzz target, and what it checks.
-const TARGETS: [(&str, Check); 5] = [
+const TARGETS: [(&str, Check); 6] = [
     ("bgp_open", checks::open),
     ("bgp_update", checks::update),
     ("bgp_notification", checks::notification),
     ("bgp_refresh", checks::refresh),
     ("bgp_stream", checks::stream),
+    ("bgp_session", checks::session),
 ];
 
 /// The kept inputs of a fuzz target.

@@ -3,7 +3,17 @@
 // Each test and fuzz target uses some of them.
 #![allow(dead_code)]
 
-use bgp::packet::{Context, Families, HEADER_LEN, Notification, Open, RouteRefresh, Stream, Update};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bgp::Instant;
+use bgp::packet::{
+    Capability, Context, Families, HEADER_LEN, Notification, Open, RouteRefresh, Stream, Update, keepalive,
+};
+use bgp::session::{
+    Config, ConnectionId, Input, LocalAddresses, Opening, Output, PeerAsn, RestartConfig, Session, Transport,
+    Ttl,
+};
 
 /// All ways in which an UPDATE may have to be read.
 pub(crate) fn contexts() -> impl Iterator<Item = Context> {
@@ -102,6 +112,89 @@ pub(crate) fn stream(bytes: &[u8]) {
     };
     let whole = read(&mut std::iter::once(bytes));
     assert_eq!(read(&mut bytes.chunks(usize::from(size).max(1))), whole);
+}
+
+/// Whatever comes on a connection, a session answers with valid messages, closes what it opened, and always has a way on.
+/// The first byte says how far the session is, and how the bytes are cut.
+pub(crate) fn session(bytes: &[u8]) {
+    let Some((&how, bytes)) = bytes.split_first() else { return };
+    let mut now = Instant::default();
+    let mut session = Session::new(any_peer(), u64::from(how));
+    let (connection, mut out) = (ConnectionId(1), Vec::new());
+    let local = LocalAddresses {
+        connection: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        v4: None,
+        v6: None,
+        link_local: None,
+    };
+    session.handle(now, Input::Start, &mut out);
+    session.handle(now, Input::Connected { connection, local }, &mut out);
+    let four_octet = vec![Capability::FourOctetAs(64_513), Capability::ExtendedMessage];
+    let open = Open::new(64_513, 90, Ipv4Addr::new(192, 0, 2, 2), four_octet).build();
+    for message in [open, keepalive()].iter().take(usize::from(how & 3).min(2)) {
+        session.handle(now, Input::Received { connection, bytes: message }, &mut out);
+    }
+    for part in bytes.chunks(usize::from(how >> 2) + 1) {
+        session.handle(now, Input::Received { connection, bytes: part }, &mut out);
+        while let Some(message) = session.next_message(now) {
+            out.push(Output::Send { connection: message.connection, bytes: message.bytes });
+        }
+        now = now + Duration::from_millis(10);
+    }
+    let mut closed = false;
+    let mut stream = Stream::new();
+    for output in &out {
+        match output {
+            Output::Send { bytes, .. } => {
+                assert!(!closed, "nothing is said on a closed connection");
+                stream.push(bytes);
+                assert!(stream.next().is_ok_and(|frame| frame.is_some()));
+            }
+            Output::Close { .. } => {
+                assert!(!closed);
+                closed = true;
+            }
+            Output::StateChanged { from, to, reason } => {
+                assert_ne!(from, to);
+                assert!(!reason.words.contains(['\n', '\u{1b}']));
+            }
+            _ => {}
+        }
+    }
+    // Silence then ends it, unless no hold time was agreed on; and it is tried again.
+    for _ in 0..1_000 {
+        let Some(at) = session.poll_timeout() else { return };
+        if out.iter().filter(|output| matches!(output, Output::Connect(_))).count() > 1 {
+            return;
+        }
+        now = now.max(at);
+        session.handle(now, Input::Timeout, &mut out);
+        assert!(session.poll_timeout().is_none_or(|at| at > now));
+    }
+    panic!("it is not tried again");
+}
+
+/// A session with whoever is of another AS.
+fn any_peer() -> Config {
+    Config {
+        my_asn: 64_512,
+        local_asn: None,
+        peer_asn: PeerAsn::External,
+        router_id: Ipv4Addr::new(192, 0, 2, 1),
+        families: Families::BOTH,
+        hold_time: Duration::from_secs(90),
+        keepalive_time: Duration::from_secs(30),
+        connect_time: Duration::from_secs(30),
+        opening: Opening::Both,
+        graceful_restart: Some(RestartConfig { time: Duration::from_secs(120), notification: true }),
+        transport: Transport {
+            peer: "192.0.2.2:179".parse().expect("an address"),
+            source: None,
+            password: None,
+            ttl: Ttl::System,
+            device: None,
+        },
+    }
 }
 
 fn well_formed(notification: &Notification, words: &str) {
