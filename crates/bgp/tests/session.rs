@@ -346,6 +346,21 @@ fn connections_come_in_only_where_they_are_wanted() {
 }
 
 #[test]
+fn a_peer_that_comes_again_and_again_in_vain_is_refused_for_a_moment() {
+    let mut subject = Subject::new(Config { opening: Opening::Passive, ..config() });
+    for id in 1..=3 {
+        subject.accepted(id);
+        subject.receive(id, &[0; 19]);
+        assert_eq!(subject.last_words(id).error, ErrorCode::NOT_SYNCHRONIZED);
+    }
+    subject.accepted(4);
+    assert_eq!(subject.last_words(4).error, ErrorCode::CONNECTION_REJECTED);
+    subject.pass(Duration::from_millis(750));
+    subject.accepted(5);
+    assert!(!subject.closes(5));
+}
+
+#[test]
 fn the_end_of_a_session_says_what_is_to_become_of_the_routes() {
     let drain = || Stop::Shutdown("node drain".to_owned());
     let said = Notification::with_communication(ErrorCode::ADMINISTRATIVE_SHUTDOWN, "node drain");

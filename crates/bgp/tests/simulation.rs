@@ -162,6 +162,7 @@ impl World {
                 Output::CancelConnect => assert!(self.speakers[side].dialing.take().is_some()),
                 Output::Send { connection, bytes } => self.write(side, connection, &bytes),
                 Output::Close { connection } => {
+                    assert!(self.speakers[side].open.contains(&connection.0), "closed once");
                     self.speakers[side].open.retain(|open| *open != connection.0);
                     if let Some(pipe) = self.pipes.get_mut(&(connection.0, 1 - side)) {
                         pipe.ended = true;

@@ -12,7 +12,8 @@
 //!
 //! Several connections may exist for a moment: one that we opened, one that came in, and an established one that
 //! the peer, having restarted, knows nothing of. RFC 4271 §6.8 and RFC 6286 say which of them stays. The driver numbers
-//! them, and tells of each what happens to it; after [`Output::Close`] it tells nothing of that one any more.
+//! them, and tells of each what happens to it; after [`Output::Close`] or [`Input::Closed`] there is nothing to be told
+//! or done about that one any more.
 //!
 //! What arrives is to be handed in before a [`Input::Timeout`] that is due at the same time: a driver that was held up
 //! would else take a living peer for dead.

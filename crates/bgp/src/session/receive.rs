@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::connection::Phase;
 use super::negotiate::Negotiated;
 use super::retry::Failure;
-use super::run::unexpected;
+use super::run::{Parting, unexpected};
 use super::words::{Cause, Reason};
 use super::{ConnectionId, Offer, Output, Session};
 use crate::Instant;
@@ -64,7 +64,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let reason = Reason::said(notification, words);
-        self.end(now, id, Some(notification), reason, Some(Failure::Session), out);
+        self.end(now, id, Parting::Saying(notification), reason, Some(Failure::Session), out);
     }
 
     /// An OPEN came.
@@ -111,11 +111,11 @@ impl Session {
                 // RFC 4724 §4.2: the peer restarted before its old connection was seen to break.
                 let words = "the router restarted: its new connection replaces the old one".to_owned();
                 let reason = Reason { cause: Cause::PeerRestarted, words };
-                self.end(now, rival_id, None, reason, None, out);
+                self.end(now, rival_id, Parting::Silent, reason, None, out);
                 return true;
             }
             let reason = Reason::progress("one connection is enough");
-            self.end(now, id, Some(&collision), reason, None, out);
+            self.end(now, id, Parting::Saying(&collision), reason, None, out);
             return false;
         }
         // The connection stays that was opened by the one with the greater identifier, or AS number (RFC 6286); of two
@@ -125,7 +125,7 @@ impl Session {
         let stays = rival.outgoing == outgoing || outgoing == greater;
         let loser = if stays { rival_id } else { id };
         let reason = Reason::progress("of two connections one is enough");
-        self.end(now, loser, Some(&collision), reason, None, out);
+        self.end(now, loser, Parting::Saying(&collision), reason, None, out);
         stays
     }
 
@@ -139,7 +139,7 @@ impl Session {
         // The loser of a collision is told so; the other connection is no worse for it.
         let loses = notification.error == ErrorCode::COLLISION_RESOLUTION && self.connections.len() > 1;
         let reason = if loses { Reason::progress(reason.words) } else { reason };
-        self.end(now, id, None, reason, (!loses).then_some(Failure::Session), out);
+        self.end(now, id, Parting::Silent, reason, (!loses).then_some(Failure::Session), out);
     }
 
     /// Offers less to a peer that cannot bear what was offered; where that was to no avail, everything again.

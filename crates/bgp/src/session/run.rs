@@ -18,6 +18,17 @@ const GOOD: Duration = Duration::from_secs(30);
 /// speakers who wait for each other do not refuse each other forever.
 const REFUSAL: Duration = Duration::from_millis(750);
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting<'a> {
+    /// It did already.
+    Gone,
+    /// It is closed without a word.
+    Silent,
+    /// It is closed after this is said.
+    Saying(&'a Notification),
+}
+
 impl Session {
     pub(super) fn start(&mut self, now: Instant, out: &mut Vec<Output>) {
         if !self.enabled {
@@ -84,7 +95,7 @@ impl Session {
         if let Some(id) = self.established().map(|connection| connection.id) {
             let notification = self.hard(Notification::new(ErrorCode::BFD_DOWN));
             let reason = Reason::said(&notification, "BFD says that the path to the router is broken");
-            self.end(now, id, Some(&notification), reason, Some(Failure::Session), out);
+            self.end(now, id, Parting::Saying(&notification), reason, Some(Failure::Session), out);
         }
     }
 
@@ -141,7 +152,7 @@ impl Session {
         let older = self.connections.iter().find(|other| !other.outgoing && other.phase == Phase::OpenSent);
         if let Some(older) = older.map(|connection| connection.id) {
             let reason = Reason::progress("the router opened another connection");
-            self.end(now, older, None, reason, None, out);
+            self.end(now, older, Parting::Silent, reason, None, out);
         }
         self.open(now, id, false, local, out);
     }
@@ -183,7 +194,7 @@ impl Session {
         let Some(connection) = self.connection_mut(id) else { return };
         let opened = connection.negotiated.is_some();
         let reason = Reason::closed(self.config.transport.peer, opened, error);
-        self.end(now, id, None, reason, Some(Failure::Session), out);
+        self.end(now, id, Parting::Gone, reason, Some(Failure::Session), out);
     }
 
     pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
@@ -218,7 +229,7 @@ impl Session {
             "the router takes no more bytes although it is alive: it is stuck".to_owned()
         };
         let reason = Reason::said(&notification, words);
-        self.end(now, id, Some(&notification), reason, Some(Failure::Session), out);
+        self.end(now, id, Parting::Saying(&notification), reason, Some(Failure::Session), out);
     }
 
     pub(super) fn send_keepalive(&mut self, now: Instant, id: ConnectionId, out: &mut Vec<Output>) {
@@ -241,14 +252,8 @@ impl Session {
         let others = self.connections.iter().map(|other| other.id).filter(|other| *other != id);
         for other in others.collect::<Vec<_>>() {
             let notification = Notification::new(ErrorCode::COLLISION_RESOLUTION);
-            self.end(
-                now,
-                other,
-                Some(&notification),
-                Reason::progress("one connection is enough"),
-                None,
-                out,
-            );
+            let reason = Reason::progress("one connection is enough");
+            self.end(now, other, Parting::Saying(&notification), reason, None, out);
         }
         if self.attempt.take().is_some() {
             out.push(Output::CancelConnect);
@@ -281,7 +286,8 @@ impl Session {
             let kept = kept && self.negotiated().is_some_and(|negotiated| negotiated.graceful_restart);
             let notification =
                 if drops_routes { self.hard(notification.clone()) } else { notification.clone() };
-            self.end(now, id, (!kept).then_some(&notification), reason.clone(), None, out);
+            let parting = if kept { Parting::Silent } else { Parting::Saying(&notification) };
+            self.end(now, id, parting, reason.clone(), None, out);
         }
         self.transition(now, reason.clone(), out);
     }
@@ -298,17 +304,19 @@ impl Session {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        notification: Option<&Notification>,
+        parting: Parting<'_>,
         reason: Reason,
         failure: Option<Failure>,
         out: &mut Vec<Output>,
     ) {
         let Some(place) = self.connections.iter().position(|connection| connection.id == id) else { return };
-        if let Some(notification) = notification {
+        if let Parting::Saying(notification) = parting {
             self.send(id, notification.build(), out);
         }
         let connection = self.connections.remove(place);
-        out.push(Output::Close { connection: id });
+        if parting != Parting::Gone {
+            out.push(Output::Close { connection: id });
+        }
         if connection.is_established() {
             self.rib.down();
             if now.saturating_since(connection.since) >= GOOD {
