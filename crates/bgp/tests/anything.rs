@@ -145,8 +145,8 @@ impl Driver {
         ConnectionId(self.next)
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
+    fn happens(&mut self, what: Step) {
+        match what {
             Step::Start => self.input(Input::Start),
             Step::Stop(stop) => {
                 self.input(Input::Stop(stop));
@@ -221,15 +221,15 @@ proptest! {
             next: 0,
         };
         for step in steps {
-            driver.step(step);
+            driver.happens(step);
         }
         // And it can always be brought up.
-        driver.step(Step::Stop(Stop::Deconfigured));
-        driver.step(Step::Configure(Box::new(Config { hold_time: Duration::from_secs(9), ..peer::config() })));
-        driver.step(Step::Start);
-        driver.step(Step::Connected);
-        driver.step(Step::Message(0, open().build()));
-        driver.step(Step::Message(0, keepalive()));
+        driver.happens(Step::Stop(Stop::Deconfigured));
+        driver.happens(Step::Configure(Box::new(Config { hold_time: Duration::from_secs(9), ..peer::config() })));
+        driver.happens(Step::Start);
+        driver.happens(Step::Connected);
+        driver.happens(Step::Message(0, open().build()));
+        driver.happens(Step::Message(0, keepalive()));
         prop_assert_eq!(driver.state, State::Established);
     }
 }

@@ -71,7 +71,8 @@ pub enum State {
 /// What happens to a session.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// The session is wanted.
+    /// The session is wanted. To be said only once all routes are known that are wanted now: at the end of what is told
+    /// first, a peer that kept routes over our restart drops those that were not told again (RFC 4724).
     Start,
     /// The session is not wanted any more, until the next start.
     Stop(Stop),
