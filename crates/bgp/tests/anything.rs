@@ -94,6 +94,7 @@ struct Driver {
     state: State,
     open: BTreeSet<u64>,
     connecting: bool,
+    wanted: bool,
     next: u64,
 }
 
@@ -119,6 +120,7 @@ impl Driver {
                 Output::StateChanged { from, to, reason } => {
                     assert_eq!(from, self.state);
                     assert!(from != to && !reason.words.is_empty());
+                    assert_eq!(to == State::Established, reason.words.starts_with("established"), "{reason}");
                     self.state = to;
                 }
                 Output::Established(_) => assert_eq!(self.state, State::Established),
@@ -130,6 +132,10 @@ impl Driver {
         assert!(self.open.len() <= 4, "connections are few: {:?}", self.open);
         if self.state == State::Connect {
             assert!(self.connecting);
+        }
+        let waits = self.wanted && self.session.config().opening != Opening::Passive;
+        if waits && self.open.is_empty() && !self.connecting {
+            assert!(self.session.poll_timeout().is_some(), "it is tried again");
         }
     }
 
@@ -147,8 +153,12 @@ impl Driver {
 
     fn happens(&mut self, what: Step) {
         match what {
-            Step::Start => self.input(Input::Start),
+            Step::Start => {
+                self.wanted = true;
+                self.input(Input::Start);
+            }
             Step::Stop(stop) => {
+                self.wanted = false;
                 self.input(Input::Stop(stop));
                 assert!(self.open.is_empty() && !self.connecting);
                 assert_eq!((self.state, self.session.poll_timeout()), (State::Idle, None));
@@ -218,6 +228,7 @@ proptest! {
             state: State::Idle,
             open: BTreeSet::new(),
             connecting: false,
+            wanted: false,
             next: 0,
         };
         for step in steps {

@@ -49,6 +49,9 @@ pub use update::{Context, Disposition, Received, Update, UpdateError};
 /// The length of a header, in bytes.
 pub const HEADER_LEN: usize = 19;
 
+/// Where in a header the length of the message is.
+const LENGTH: std::ops::Range<usize> = 16..18;
+
 /// The longest message without RFC 8654, in bytes; also the longest that we send.
 pub const MAX_MESSAGE: usize = 4_096;
 
@@ -128,7 +131,7 @@ pub(crate) fn header(kind: MessageType) -> Vec<u8> {
 
 /// Fills in the length of a message.
 pub(crate) fn finish(mut message: Vec<u8>) -> Vec<u8> {
-    fill_length(&mut message, HEADER_LEN - 3, 0);
+    fill_length(&mut message, LENGTH.start, 0);
     message
 }
 

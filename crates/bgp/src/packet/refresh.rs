@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::code::ErrorCode;
 use super::family::AfiSafi;
 use super::notification::Notification;
-use super::{MessageType, finish, header};
+use super::{HEADER_LEN, LENGTH, MAX_MESSAGE, MessageType, finish, header};
 
 /// A ROUTE-REFRESH message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,24 +39,32 @@ pub enum Subtype {
 
 /// Why a ROUTE-REFRESH is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("a ROUTE-REFRESH of {} bytes instead of 4", body.len())]
+#[error("a ROUTE-REFRESH of {length} bytes instead of 4")]
 pub struct RefreshError {
-    body: Vec<u8>,
+    /// The length of the body.
+    length: usize,
+    /// As much of the body as fits an answer.
+    start: Vec<u8>,
 }
 
 impl RefreshError {
     /// What is told to the sender: the whole message is returned (RFC 7313 §5).
     pub fn notification(&self) -> Notification {
         let mut message = header(MessageType::RouteRefresh);
-        message.extend_from_slice(&self.body);
-        Notification::with_data(ErrorCode::INVALID_REFRESH_LENGTH, &finish(message))
+        let length = u16::try_from(HEADER_LEN + self.length).unwrap_or(u16::MAX);
+        message.splice(LENGTH, length.to_be_bytes());
+        message.extend_from_slice(&self.start);
+        Notification::with_data(ErrorCode::INVALID_REFRESH_LENGTH, &message)
     }
 }
 
 impl RouteRefresh {
     /// Reads the body of a message: all that follows the header.
     pub fn parse(body: &[u8]) -> Result<Self, RefreshError> {
-        let &[high, low, subtype, safi] = body else { return Err(RefreshError { body: body.to_vec() }) };
+        let &[high, low, subtype, safi] = body else {
+            let start = body.iter().copied().take(MAX_MESSAGE).collect();
+            return Err(RefreshError { length: body.len(), start });
+        };
         let subtype = match subtype {
             0 => Subtype::Request,
             1 => Subtype::Begin,

@@ -97,8 +97,10 @@ impl<K: Eq + Hash> Aggregates<K> {
         after: Option<&Arc<Route>>,
         changes: &mut Vec<Change>,
     ) {
-        let aggregate = self.prefixes.get_mut(&prefix);
-        let mut asked = aggregate.map(|aggregate| std::mem::take(&mut aggregate.asked)).unwrap_or_default();
+        let (mut asked, known) = match self.prefixes.remove(&prefix) {
+            Some(Aggregate { asked, announced }) => (asked, Some(announced)),
+            None => (HashMap::new(), None),
+        };
         if let Some(route) = after {
             *asked.entry(Arc::clone(route)).or_default() += 1;
         }
@@ -106,7 +108,6 @@ impl<K: Eq + Hash> Aggregates<K> {
             *count -= 1;
         }
         asked.retain(|_, count| *count > 0);
-        let known = self.prefixes.remove(&prefix).map(|aggregate| aggregate.announced);
         if asked.is_empty() {
             if known.is_some() {
                 changes.push(Change { prefix, route: None });

@@ -249,15 +249,6 @@ impl Session {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.establish(now);
         let (local, Some(negotiated)) = (connection.local, connection.negotiated.clone()) else { return };
-        let others = self.connections.iter().map(|other| other.id).filter(|other| *other != id);
-        for other in others.collect::<Vec<_>>() {
-            let notification = Notification::new(ErrorCode::COLLISION_RESOLUTION);
-            let reason = Reason::progress("one connection is enough");
-            self.end(now, other, Parting::Saying(&notification), reason, None, out);
-        }
-        if self.attempt.take().is_some() {
-            out.push(Output::CancelConnect);
-        }
         self.retry_at = None;
         self.restart.restarted = false;
         self.faults = 0;
@@ -265,6 +256,15 @@ impl Session {
         let words = format!("established with AS {} ({})", negotiated.peer_asn, negotiated.peer_id);
         self.transition(now, Reason::progress(words), out);
         out.push(Output::Established(Box::new(negotiated)));
+        if self.attempt.take().is_some() {
+            out.push(Output::CancelConnect);
+        }
+        let others = self.connections.iter().map(|other| other.id).filter(|other| *other != id);
+        for other in others.collect::<Vec<_>>() {
+            let notification = Notification::new(ErrorCode::COLLISION_RESOLUTION);
+            let reason = Reason::progress("one connection is enough");
+            self.end(now, other, Parting::Saying(&notification), reason, None, out);
+        }
     }
 
     /// Ends all connections and attempts by command. `kept`: the peer is to keep routes.
