@@ -18,11 +18,11 @@ use bgp::session::{
 use ipnet::IpNet;
 use router::Router;
 
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// How long things go wrong, in ticks.
-const TROUBLE: u32 = 800;
+const TROUBLE: u32 = 400;
 /// How long it may take after that until everything is well, in ticks: the longest wait between attempts is a minute.
-const RECOVERY: u32 = 4_000;
+const RECOVERY: u32 = 2_000;
 /// What a socket holds before its writer has to wait.
 const SOCKET: usize = 6_000;
 
@@ -284,7 +284,7 @@ impl World {
 
     fn make_trouble(&mut self) {
         let side = usize::try_from(self.dice.below(2)).expect("small");
-        match self.dice.below(400) {
+        match self.dice.below(200) {
             0 => {
                 // Both see the connection break; what was on its way is lost.
                 let ids = [self.speakers[0].open.clone(), self.speakers[1].open.clone()].concat();
@@ -297,10 +297,10 @@ impl World {
                     }
                 }
             }
-            1 => self.speakers[side].paused = self.tick + u32::try_from(self.dice.below(300)).expect("small"),
+            1 => self.speakers[side].paused = self.tick + u32::try_from(self.dice.below(150)).expect("small"),
             2 => self.input(side, Input::Reset("why not")),
             3 => self.input(side, Input::BfdDown),
-            4..40 => self.change_routes(side),
+            4..30 => self.change_routes(side),
             _ => {}
         }
     }

@@ -259,3 +259,33 @@ impl LocalAddresses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_hops_are_addresses_of_this_node_that_the_peer_can_use() {
+        let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let v6 = |text: &str| -> Ipv6Addr { text.parse().expect("an address") };
+        let one = |text: &str| Some(NextHop::Address(ip(text)));
+        let both = Some(NextHop::WithLinkLocal(v6("2001:db8::1"), v6("fe80::1")));
+        let (v4, global, link) =
+            (Some(Ipv4Addr::new(192, 0, 2, 1)), Some(v6("2001:db8::1")), Some(v6("fe80::1")));
+        // (connection, IPv4, IPv6 and link-local address of the interface, RFC 8950) -> next hops
+        for (connection, v4, v6, link_local, extended, expected_v4, expected_v6) in [
+            ("192.0.2.1", v4, None, None, false, one("192.0.2.1"), None),
+            ("192.0.2.1", v4, global, link, false, one("192.0.2.1"), one("2001:db8::1")),
+            ("::ffff:192.0.2.1", None, global, None, true, one("192.0.2.1"), one("2001:db8::1")),
+            ("2001:db8::1", None, None, None, false, None, one("2001:db8::1")),
+            ("2001:db8::1", v4, None, link, false, one("192.0.2.1"), both),
+            ("2001:db8::1", v4, None, None, true, one("2001:db8::1"), one("2001:db8::1")),
+            ("fe80::1", None, global, None, true, both, both),
+            ("fe80::1", None, None, link, true, one("fe80::1"), one("fe80::1")),
+        ] {
+            let local = LocalAddresses { connection: ip(connection), v4, v6, link_local };
+            let next_hops = local.next_hops(extended);
+            assert_eq!((next_hops.v4, next_hops.v6), (expected_v4, expected_v6), "{local:?}");
+        }
+    }
+}
