@@ -37,7 +37,7 @@ fn errors_that_can_be_helped_are_helped_as_mildly_as_the_rfc_allows() {
     let usual: [&[u8]; 4] = [ORIGIN, AS_PATH, NEXT_HOP, LOCAL_PREF];
     let v6 = AfiSafi::IPV6_UNICAST;
     // (instead of the usual attribute of this place, or beside all of them; what is found; what is done)
-    let cases: [(Option<usize>, &[u8], UpdateError, Disposition); 34] = [
+    let cases: [(Option<usize>, &[u8], UpdateError, Disposition); 36] = [
         (Some(0), &[], UpdateError::Missing(1), WITHDRAW),
         (Some(1), &[], UpdateError::Missing(2), WITHDRAW),
         (Some(2), &[], UpdateError::Missing(3), WITHDRAW),
@@ -45,6 +45,7 @@ fn errors_that_can_be_helped_are_helped_as_mildly_as_the_rfc_allows() {
         (Some(0), &[0x40, 1, 1, 3], UpdateError::Origin(3), WITHDRAW),
         (Some(0), &[0x40, 1, 2, 0, 0], length(1, WITHDRAW), WITHDRAW),
         (Some(0), &[0xc0, 1, 1, 0], UpdateError::Flags(1), WITHDRAW),
+        (Some(0), &[0x60, 1, 1, 0], UpdateError::Flags(1), WITHDRAW),
         (Some(1), &[0x40, 2, 5, 2, 1, 0, 0, 0xfc], UpdateError::AsPath, WITHDRAW),
         (Some(1), &[0x40, 2, 2, 2, 0], UpdateError::AsPath, WITHDRAW),
         (Some(1), &[0x40, 2, 6, 9, 1, 0, 0, 0xfc, 0], UpdateError::AsPath, WITHDRAW),
@@ -56,6 +57,7 @@ fn errors_that_can_be_helped_are_helped_as_mildly_as_the_rfc_allows() {
         (None, &[0x80, 4, 3, 0, 0, 0], length(4, WITHDRAW), WITHDRAW),
         (None, &[0x40, 6, 1, 0], length(6, DISCARD), DISCARD),
         (None, &[0xc0, 7, 6, 0xfc, 0, 1, 2, 3, 4], length(7, DISCARD), DISCARD),
+        (None, &[0xc0, 7, 8, 0, 0, 0, 0, 1, 2, 3, 4], UpdateError::AsZero(7), DISCARD),
         (None, &[0xc0, 8, 0], length(8, WITHDRAW), WITHDRAW),
         (None, &[0xc0, 8, 5, 1, 2, 3, 4, 5], length(8, WITHDRAW), WITHDRAW),
         (None, &[0x80, 9, 2, 1, 2], length(9, WITHDRAW), WITHDRAW),

@@ -23,6 +23,8 @@ pub(crate) const LARGE_COMMUNITIES: u8 = 32;
 pub(crate) const FLAG_OPTIONAL: u8 = 0x80;
 /// Who does not know it passes it on.
 pub(crate) const FLAG_TRANSITIVE: u8 = 0x40;
+/// Someone on the way did not know it.
+pub(crate) const FLAG_PARTIAL: u8 = 0x20;
 /// Its length has two bytes.
 pub(crate) const FLAG_EXTENDED: u8 = 0x10;
 

@@ -6,9 +6,9 @@ use net::Family;
 
 use super::attribute::{
     AGGREGATOR, AS_PATH, AS4_AGGREGATOR, AS4_PATH, ATOMIC_AGGREGATE, Aggregator, CLUSTER_LIST, COMMUNITIES,
-    Community, EXTENDED_COMMUNITIES, FLAG_EXTENDED, FLAG_OPTIONAL, FLAG_TRANSITIVE, LARGE_COMMUNITIES,
-    LOCAL_PREF, LargeCommunity, MP_REACH_NLRI, MP_UNREACH_NLRI, MULTI_EXIT_DISC, NEXT_HOP, ORIGIN,
-    ORIGINATOR_ID, Origin, UnknownAttribute, flags_of,
+    Community, EXTENDED_COMMUNITIES, FLAG_EXTENDED, FLAG_OPTIONAL, FLAG_PARTIAL, FLAG_TRANSITIVE,
+    LARGE_COMMUNITIES, LOCAL_PREF, LargeCommunity, MP_REACH_NLRI, MP_UNREACH_NLRI, MULTI_EXIT_DISC, NEXT_HOP,
+    ORIGIN, ORIGINATOR_ID, Origin, UnknownAttribute, flags_of,
 };
 use super::attributes::{Attributes, MpReach, MpUnreach, NextHop};
 use super::family::AfiSafi;
@@ -61,10 +61,9 @@ pub(super) fn attributes(
             faults.push(UpdateError::Duplicate(raw.code));
             continue;
         }
-        let kept = FLAG_OPTIONAL | FLAG_TRANSITIVE;
         match flags_of(raw.code) {
             // The routes are read all the same: they are what is to be withdrawn.
-            Some(flags) if flags != raw.flags & kept => faults.push(UpdateError::Flags(raw.code)),
+            Some(flags) if !suits(raw.flags, flags) => faults.push(UpdateError::Flags(raw.code)),
             None if raw.flags & FLAG_OPTIONAL == 0 => {
                 let attribute = raw.whole.to_vec();
                 return Err(UpdateError::UnknownWellKnown { code: raw.code, attribute });
@@ -91,6 +90,13 @@ pub(super) fn attributes(
         faults.extend(absent.map(|(code, _)| UpdateError::Missing(code)));
     }
     Ok(attributes)
+}
+
+/// Whether an attribute may have these flags whose own are `expected`. Only what is handed on by those who do not know it
+/// may be marked as partial (RFC 4271 §4.3).
+fn suits(flags: u8, expected: u8) -> bool {
+    let kept = FLAG_OPTIONAL | FLAG_TRANSITIVE;
+    flags & kept == expected && (expected == kept || flags & FLAG_PARTIAL == 0)
 }
 
 /// Whether it is the first attribute of this number; the next one is not.
@@ -160,14 +166,13 @@ impl Attributes {
                 let [] = exact(raw, DISCARD)?;
                 self.atomic_aggregate = true;
             }
+            AGGREGATOR if context.four_octet_as => self.aggregator = Some(aggregator(raw)?),
             AGGREGATOR => {
-                let (asn, [a, b, c, d]) = if context.four_octet_as {
-                    let [a, b, c, d, identifier @ ..] = exact::<8>(raw, DISCARD)?;
-                    (u32::from_be_bytes([a, b, c, d]), identifier)
-                } else {
-                    let [high, low, identifier @ ..] = exact::<6>(raw, DISCARD)?;
-                    (u32::from(u16::from_be_bytes([high, low])), identifier)
-                };
+                let [high, low, a, b, c, d] = exact(raw, DISCARD)?;
+                let asn = u32::from(u16::from_be_bytes([high, low]));
+                if asn == 0 {
+                    return Err(UpdateError::AsZero(raw.code));
+                }
                 self.aggregator = Some(Aggregator { asn, identifier: Ipv4Addr::new(a, b, c, d) });
             }
             COMMUNITIES => self.communities = list(raw, |bytes| Community(u32::from_be_bytes(bytes)))?,
@@ -183,14 +188,10 @@ impl Attributes {
             }
             AS4_PATH | AS4_AGGREGATOR if context.four_octet_as => return Err(UpdateError::As4(raw.code)),
             AS4_PATH => {
-                self.as4_path = Some(AsPath::parse(raw.value, true).ok_or(UpdateError::As4(raw.code))?);
+                let path = AsPath::parse(raw.value, true).filter(|path| path.asns().all(|asn| asn != 0));
+                self.as4_path = Some(path.ok_or(UpdateError::As4(raw.code))?);
             }
-            AS4_AGGREGATOR => {
-                let [a, b, c, d, identifier @ ..] = exact::<8>(raw, DISCARD)?;
-                let asn = u32::from_be_bytes([a, b, c, d]);
-                let [a, b, c, d]: [u8; 4] = identifier;
-                self.as4_aggregator = Some(Aggregator { asn, identifier: Ipv4Addr::new(a, b, c, d) });
-            }
+            AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(raw)?),
             MP_REACH_NLRI => self.mp_reach = Some(reach(raw, context)?),
             MP_UNREACH_NLRI => self.mp_unreach = Some(unreach(raw, context)?),
             code => self.unknown.push(UnknownAttribute {
@@ -200,6 +201,15 @@ impl Attributes {
             }),
         }
         Ok(())
+    }
+}
+
+/// An aggregator with an AS number of 4 bytes.
+fn aggregator(raw: &Raw<'_>) -> Result<Aggregator, UpdateError> {
+    let [a, b, c, d, identifier @ ..] = exact::<8>(raw, Disposition::AttributeDiscard)?;
+    match u32::from_be_bytes([a, b, c, d]) {
+        0 => Err(UpdateError::AsZero(raw.code)),
+        asn => Ok(Aggregator { asn, identifier: Ipv4Addr::from(identifier) }),
     }
 }
 

@@ -118,6 +118,9 @@ pub enum UpdateError {
     /// A path or aggregator for old speakers that cannot be read, or comes from a new one (RFC 6793 §6).
     #[error("{} cannot be read, or should not be there", Name(*.0))]
     As4(u8),
+    /// An aggregator of AS 0 (RFC 7607).
+    #[error("{} is of AS 0, which nobody has", Name(*.0))]
+    AsZero(u8),
     /// A next hop that no traffic can be sent to.
     #[error("{0} is no next hop")]
     NextHop(Ipv4Addr),
@@ -154,9 +157,11 @@ impl UpdateError {
             | Self::NextHop(_)
             | Self::Missing(_) => Disposition::TreatAsWithdraw,
             Self::Length { disposition, .. } => *disposition,
-            Self::As4(_) | Self::Duplicate(_) | Self::FromExternal(_) | Self::NotNegotiated(_) => {
-                Disposition::AttributeDiscard
-            }
+            Self::As4(_)
+            | Self::AsZero(_)
+            | Self::Duplicate(_)
+            | Self::FromExternal(_)
+            | Self::NotNegotiated(_) => Disposition::AttributeDiscard,
         }
     }
 
@@ -169,9 +174,11 @@ impl UpdateError {
             Self::Network | Self::MultiprotocolNetwork(_) => (ErrorCode::INVALID_NETWORK, &[]),
             Self::Multiprotocol { attribute, .. } => (ErrorCode::OPTIONAL_ATTRIBUTE, attribute),
             Self::UnknownWellKnown { attribute, .. } => (ErrorCode::UNRECOGNIZED_WELL_KNOWN, attribute),
-            Self::MultiprotocolNextHop(_) | Self::As4(_) | Self::FromExternal(_) | Self::NotNegotiated(_) => {
-                (ErrorCode::OPTIONAL_ATTRIBUTE, &[])
-            }
+            Self::MultiprotocolNextHop(_)
+            | Self::As4(_)
+            | Self::AsZero(_)
+            | Self::FromExternal(_)
+            | Self::NotNegotiated(_) => (ErrorCode::OPTIONAL_ATTRIBUTE, &[]),
             Self::Flags(_) => (ErrorCode::ATTRIBUTE_FLAGS, &[]),
             Self::Length { .. } => (ErrorCode::ATTRIBUTE_LENGTH, &[]),
             Self::Origin(_) => (ErrorCode::INVALID_ORIGIN, &[]),
