@@ -4,9 +4,11 @@
 //! cargo run -p bgp --example speak -- 192.0.2.254:179 64512 64513 60 192.0.2.100/32 2001:db8::100/128
 //! ```
 //!
-//! The arguments are the router, our AS, the router's AS (0 for any), how many seconds to stay, and prefixes. It shows
-//! what is asked of a driver: one socket, one deadline, and routes only when the socket takes them. What is left out is
-//! listening, and connecting without waiting.
+//! The arguments are the router, our AS, the router's AS (0 for any but ours), how many seconds to stay, and prefixes.
+//! With `RESTARTED` in the environment it says that it has just restarted and that forwarding went on (RFC 4724).
+//!
+//! It shows what is asked of a driver: one socket, one deadline, and routes only when the socket takes them. What is
+//! left out is listening, and connecting without waiting.
 
 use std::env;
 use std::error::Error;
@@ -55,6 +57,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         connections: 0,
         wanted: None,
     };
+    if env::var_os("RESTARTED").is_some() {
+        driver.input(Input::Restarting { restarted: true, forwarding: Families::BOTH });
+    }
     driver.input(Input::Routes(&changes));
     driver.input(Input::Start);
     let stay = Duration::from_secs(seconds.parse()?);
@@ -70,11 +75,7 @@ fn configuration(peer: SocketAddr, my_asn: u32, peer_asn: u32) -> Config {
     Config {
         my_asn,
         local_asn: None,
-        peer_asn: match peer_asn {
-            0 if env::var_os("INTERNAL").is_some() => PeerAsn::Internal,
-            0 => PeerAsn::External,
-            number => PeerAsn::Number(number),
-        },
+        peer_asn: if peer_asn == 0 { PeerAsn::External } else { PeerAsn::Number(peer_asn) },
         router_id: Ipv4Addr::new(192, 0, 2, 1),
         families: Families::BOTH,
         hold_time: Duration::from_secs(9),
