@@ -155,6 +155,11 @@ impl ErrorCode {
     pub const fn new(code: u8, subcode: u8) -> Self {
         Self { code, subcode }
     }
+
+    /// Whether it is about an OPEN.
+    pub fn is_of_open(self) -> bool {
+        self.code == OPEN
+    }
 }
 
 impl fmt::Display for ErrorCode {

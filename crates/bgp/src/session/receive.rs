@@ -145,9 +145,9 @@ impl Session {
     /// Offers less to a peer that cannot bear what was offered; where that was to no avail, everything again.
     fn adapt_offer(&mut self, id: ConnectionId, notification: &Notification) {
         let Some(ours) = self.connection_mut(id).map(|connection| connection.ours.clone()) else { return };
-        let reduced = self.offer != Offer::All;
+        let in_vain = self.offer != Offer::All && notification.error.is_of_open();
         self.offer = match notification.error {
-            _ if reduced => Offer::All,
+            _ if in_vain => Offer::All,
             ErrorCode::UNSUPPORTED_OPTIONAL_PARAMETER => Offer::None,
             ErrorCode::UNSUPPORTED_CAPABILITY => {
                 let named = named_capabilities(&notification.data);
