@@ -16,14 +16,26 @@ async fn ask(
     kind: Reviewed,
     operation: &str,
     namespace: &str,
+    object: Value,
+) -> (bool, String, Vec<String>) {
+    ask_about(latest, kind, operation, namespace, object, Value::Null).await
+}
+
+/// The same, with what an updated object was before.
+async fn ask_about(
+    latest: &Latest,
+    kind: Reviewed,
+    operation: &str,
+    namespace: &str,
     mut object: Value,
+    old: Value,
 ) -> (bool, String, Vec<String>) {
     object["metadata"]["namespace"] = json!(namespace);
     object["apiVersion"] = json!("metallb.io/v1beta1");
     object["kind"] = json!("X");
     let deleted = operation == "DELETE";
     let name = object["metadata"]["name"].clone();
-    let (object, old) = if deleted { (Value::Null, object) } else { (object, Value::Null) };
+    let (object, old) = if deleted { (Value::Null, object) } else { (object, old) };
     let which = json!({ "group": "metallb.io", "version": "v1beta1", "kind": "X" });
     let resource = json!({ "group": "metallb.io", "version": "v1beta1", "resource": "xs" });
     let review = json!({
@@ -178,5 +190,24 @@ async fn peers_are_converted_in_both_directions() {
         let answer = routes.respond(post("/convert", &review)).await;
         let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
         assert_eq!(answer["response"]["convertedObjects"][0]["apiVersion"], to, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_says_the_same_is_let_through_whatever_was_stored() {
+    let bad = pool("bad", &["192.0.2.1"]);
+    let latest: Latest = Ok(Arc::new(Snapshot::from(View::default())));
+    let mut noted = bad.clone();
+    noted["metadata"]["annotations"] = json!({"note": "of a tool"});
+    let mut labelled = bad.clone();
+    labelled["metadata"]["labels"] = json!({"zone": "a"});
+    let mut old = bad.clone();
+    old["apiVersion"] = json!("metallb.io/v1beta1");
+    old["kind"] = json!("X");
+    for (object, allowed) in [(noted, true), (labelled, false), (pool("bad", &["192.0.2.2"]), false)] {
+        let answer =
+            ask_about(&latest, Reviewed::IpAddressPool, "UPDATE", NAMESPACE, object.clone(), old.clone())
+                .await;
+        assert_eq!(answer.0, allowed, "{object}: {answer:?}");
     }
 }
