@@ -23,14 +23,16 @@ enum Layer {
 }
 
 /// Every member and its layer. A new member has to be entered here.
-const MEMBERS: [(&str, Layer); 18] = [
+const MEMBERS: [(&str, Layer); 20] = [
     ("announce", Layer::Pure),
     ("api", Layer::Pure),
     ("bgp", Layer::Pure),
     ("config", Layer::Pure),
     ("ipam", Layer::Pure),
     ("l2", Layer::Pure),
+    ("membership", Layer::Pure),
     ("net", Layer::Pure),
+    ("sim", Layer::Pure),
     ("kube-ext", Layer::Shell),
     ("metrics", Layer::Shell),
     ("sockets", Layer::Shell),

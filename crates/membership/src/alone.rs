@@ -1,0 +1,73 @@
+//! Without a majority: two-node clusters, and those told to go on (`onQuorumLoss: Announce`).
+//!
+//! Two nodes can have no majority that survives one of them. So the holder goes on, and the other one asks the LAN
+//! twice whether anybody answers for the address before it does. When both hear each other again the lower rank yields.
+
+use std::net::IpAddr;
+
+use l2::Instant;
+
+use crate::io::{Cause, Output};
+use crate::machine::Machine;
+use crate::profile::OnQuorumLoss;
+
+impl Machine {
+    /// Whether this node may announce without a majority, when it comes to that.
+    fn may_be_alone(&self, now: Instant) -> bool {
+        let two = self.chain.epochs().iter().all(|epoch| epoch.voters.len() <= 2);
+        let told = self.settings.on_quorum_loss == OnQuorumLoss::Announce;
+        !self.chain.is_empty() && !self.guarded(now) && !self.draining && (two || told)
+    }
+
+    /// Whether there is no majority, for three intervals now, and the node goes on nevertheless.
+    pub(crate) fn is_alone(&self, now: Instant) -> bool {
+        self.alone_since.is_some_and(|since| now >= since + self.interval() * 3)
+    }
+
+    /// The lease ran out, or there is none.
+    pub(crate) fn quorum_lost(&mut self, now: Instant) {
+        if self.alone_since.is_some() || !self.may_be_alone(now) {
+            return;
+        }
+        self.alone_since = Some(now);
+        // A node that slept cannot know who answers by now.
+        if self.leased && now < self.lease + self.interval() {
+            self.alone.extend(self.ledger.held());
+        }
+    }
+
+    /// There is a majority: what is held is held by it.
+    pub(crate) fn quorum_found(&mut self, now: Instant) {
+        self.alone_since = None;
+        self.alone.clear();
+        for place in self.places.values_mut() {
+            place.probing = false;
+        }
+        self.look_again(now);
+    }
+
+    /// Asks the LAN about an address that is this node's turn.
+    pub(crate) fn probe(&mut self, address: IpAddr, rank: u32, out: &mut Vec<Output>) {
+        let Some(place) = self.places.get_mut(&address) else { return };
+        if rank == 0 && !place.probing {
+            place.probing = true;
+            out.push(Output::Probe { address });
+        }
+    }
+
+    /// The LAN was asked.
+    pub(crate) fn probed(&mut self, now: Instant, address: IpAddr, answered: bool, out: &mut Vec<Output>) {
+        let Some(place) = self.places.get_mut(&address) else { return };
+        if !std::mem::take(&mut place.probing) || !self.is_alone(now) || self.draining {
+            return;
+        }
+        if answered {
+            self.due.insert((now + self.interval() * 3, address));
+            return;
+        }
+        self.ledger.ask(address, now);
+        self.establish(address);
+        self.alone.insert(address);
+        out.push(Output::Take { address, cause: Cause::NoQuorum });
+    }
+}

@@ -1,0 +1,64 @@
+//! Interfaces: an address that is announced on one needs a node that is heard there.
+//!
+//! Who holds an address is agreed on the node network alone. On every other interface nodes only find out whether
+//! they are heard: a node that is not, by a majority of those who say that they are up there and of itself,
+//! lets those take over who are. A dead NIC or VLAN with carrier is found so.
+
+use l2::Instant;
+
+use crate::id::NodeId;
+use crate::io::{Event, Output};
+use crate::machine::Machine;
+use crate::packet::{Beat, Body, LinkId, MAX_LINKS};
+
+impl Machine {
+    /// These interfaces are up.
+    pub(crate) fn links_up(&mut self, links: &[LinkId]) {
+        let up = links.iter().filter(|link| **link != LinkId::default()).take(MAX_LINKS);
+        // A new one counts as heard until it had the time to be.
+        self.links = up.map(|link| (*link, self.links.get(link).copied().unwrap_or(true))).collect();
+    }
+
+    /// Sends heartbeats on every interface to those who say that they are there.
+    pub(crate) fn beat_links(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let interval = u16::try_from(self.interval().as_millis()).unwrap_or(u16::MAX);
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            for node in self.others_on(link) {
+                let beat = Beat { interval, span: interval.into(), ..Beat::default() };
+                self.send(now, link, node, Body::Beat(beat), out);
+            }
+        }
+    }
+
+    /// The peers that are up on the interface by their own account.
+    fn others_on(&self, link: LinkId) -> Vec<NodeId> {
+        let there = |node: &&NodeId| {
+            let peer = self.peers.get(node).filter(|peer| !peer.down && peer.watched);
+            peer.is_some_and(|peer| peer.links.iter().any(|(other, _)| *other == link))
+        };
+        self.targets.iter().filter(there).copied().collect()
+    }
+
+    /// Looks which interfaces have their lease.
+    pub(crate) fn lease_links(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let mut changed = false;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let others = self.others_on(link);
+            let answered = |node: &&NodeId| {
+                let valid = self.peers.get(node).map(|peer| peer.link_valid.as_slice()).unwrap_or_default();
+                valid.iter().any(|(other, at)| *other == link && now < *at)
+            };
+            let heard = others.iter().filter(answered).count();
+            let leased = 2 * (heard + 1) > others.len() + 1;
+            // Where there was no time to be heard nothing is lost yet.
+            let settled = now >= self.started + crate::profile::GUARD;
+            if settled && self.links.insert(link, leased) != Some(leased) {
+                out.push(Output::Event(Event::Link(link, leased)));
+                changed = true;
+            }
+        }
+        if changed {
+            self.look_again(now);
+        }
+    }
+}

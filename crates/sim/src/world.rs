@@ -1,0 +1,583 @@
+//! The world: nodes with clocks of their own, a network that loses and delays, an API that lags.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use l2::Instant;
+use membership::packet::{LinkId, Packet};
+use membership::{
+    Cause, Electorate, Event, Fault, Incarnation, Input, Machine, NodeId, OnQuorumLoss, Output, Profile,
+    Settings,
+};
+
+use crate::rng::Rng;
+
+/// True time, in microseconds since the beginning.
+pub type Micros = u64;
+
+/// A second.
+pub const SECOND: Micros = 1_000_000;
+/// A millisecond.
+pub const MILLI: Micros = 1_000;
+
+/// How a world begins.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// How many speakers there are at first.
+    pub nodes: usize,
+    /// How many addresses.
+    pub addresses: u16,
+    /// How fast failures are found.
+    pub profile: Profile,
+    /// What nodes do without a majority.
+    pub on_quorum_loss: OnQuorumLoss,
+    /// How many packets of a million are lost.
+    pub loss: u64,
+    /// How long API views lag at most.
+    pub lag: Micros,
+    /// The fault that every node has.
+    pub fault: Option<Fault>,
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Whether everything that happens is printed.
+    pub trace: bool,
+    /// Whether every packet is, too.
+    pub packets: bool,
+}
+
+impl Scene {
+    /// An ordinary cluster.
+    pub fn new(seed: u64, nodes: usize, addresses: u16) -> Self {
+        Self {
+            nodes,
+            addresses,
+            profile: Profile::Default,
+            on_quorum_loss: OnQuorumLoss::Silent,
+            loss: 0,
+            lag: 5 * SECOND,
+            fault: None,
+            seed,
+            trace: false,
+            packets: false,
+        }
+    }
+}
+
+/// What happens at some time.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A node's timer, where it is still that one.
+    Wake(usize, u64),
+    /// Something reaches a node.
+    Arrive(usize, Input),
+    /// The LAN was asked for an address by a node.
+    Probed(usize, IpAddr),
+}
+
+/// A change of what nobody holds or one holds, for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// When.
+    pub at: Micros,
+    /// Who.
+    pub node: usize,
+    /// What.
+    pub address: IpAddr,
+    /// Whether it was taken, or released.
+    pub taken: bool,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// One speaker.
+#[derive(Debug)]
+pub struct Node {
+    /// Its identifier.
+    pub id: NodeId,
+    /// The machine; `None` while it is dead.
+    pub machine: Option<Machine>,
+    /// What its clock adds in a thousand seconds of true time, in milliseconds: within 1%.
+    drift: i64,
+    offset: Micros,
+    /// While it is paused, what arrives waits.
+    paused: Option<Vec<Input>>,
+    disk: Vec<Electorate>,
+    wake: u64,
+    lives: u64,
+    /// When the latest view of the API reaches it.
+    seen: Micros,
+    /// How many packets it sent and received.
+    pub packets: u64,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// How it began.
+    pub scene: Scene,
+    /// True time.
+    pub now: Micros,
+    /// Every speaker that ever was.
+    pub nodes: Vec<Node>,
+    /// All moves.
+    pub moves: Vec<Move>,
+    /// What must never be, once it was.
+    pub violation: Option<String>,
+    /// How often an event was seen.
+    pub drained: BTreeSet<usize>,
+    rng: Rng,
+    queue: BinaryHeap<Reverse<(Micros, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    next: u64,
+    /// From whom to whom nothing gets through.
+    cut: BTreeSet<(usize, usize)>,
+    extra_loss: u64,
+    extra_delay: Micros,
+    index: BTreeMap<NodeId, usize>,
+    /// The speakers by the API.
+    speakers: BTreeSet<usize>,
+    revision: u64,
+    /// Which nodes may hold an address.
+    eligible: BTreeMap<IpAddr, Vec<usize>>,
+}
+
+impl World {
+    /// A world whose nodes have all just started.
+    pub fn new(scene: Scene) -> Self {
+        let rng = Rng::new(scene.seed);
+        let mut world = Self {
+            now: 0,
+            nodes: Vec::new(),
+            moves: Vec::new(),
+            violation: None,
+            drained: BTreeSet::new(),
+            rng,
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            next: 0,
+            cut: BTreeSet::new(),
+            extra_loss: 0,
+            extra_delay: 0,
+            index: BTreeMap::new(),
+            speakers: BTreeSet::new(),
+            revision: 100,
+            eligible: BTreeMap::new(),
+            scene,
+        };
+        for _ in 0..world.scene.nodes {
+            world.add_node();
+        }
+        world.speakers = (0..world.scene.nodes).collect();
+        let all: Vec<usize> = (0..world.scene.nodes).collect();
+        for number in 0..world.scene.addresses {
+            let [high, low] = number.to_be_bytes();
+            world.eligible.insert(IpAddr::V4(Ipv4Addr::new(192, 0, high, low)), all.clone());
+        }
+        for node in 0..world.scene.nodes {
+            world.start(node, false);
+        }
+        world
+    }
+
+    fn add_node(&mut self) -> usize {
+        let number = self.nodes.len();
+        let id = NodeId::of(&format!("node{number}"));
+        let drift = i64::try_from(self.rng.range(0, 20_000)).expect("small") - 10_000;
+        self.nodes.push(Node {
+            id,
+            machine: None,
+            drift,
+            offset: self.rng.range(SECOND, 1_000 * SECOND),
+            paused: None,
+            disk: Vec::new(),
+            wake: 0,
+            lives: 0,
+            seen: 0,
+            packets: 0,
+        });
+        self.index.insert(id, number);
+        number
+    }
+
+    /// All addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.eligible.keys().copied().collect()
+    }
+
+    /// Chance, for those who plan what happens.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    fn clock(&self, node: usize) -> Instant {
+        let node = &self.nodes[node];
+        let now = i64::try_from(self.now).expect("a simulation is short");
+        let drifted = now + now / 1_000_000 * node.drift + now % 1_000_000 * node.drift / 1_000_000;
+        Instant::from_origin(Duration::from_micros(node.offset + u64::try_from(drifted).unwrap_or(0)))
+    }
+
+    /// The true time at which a node's clock shows `at`, rounded up.
+    fn true_time(&self, node: usize, at: Instant) -> Micros {
+        let node = &self.nodes[node];
+        let local = at.since_origin().as_micros();
+        let local = i128::try_from(local).unwrap_or(i128::MAX / 4).saturating_sub(node.offset.into());
+        let truly = local * 1_000_000 / i128::from(1_000_000 + node.drift) + 2;
+        Micros::try_from(truly.max(0)).unwrap_or(Micros::MAX)
+    }
+
+    fn schedule(&mut self, at: Micros, happening: Happening) {
+        self.next += 1;
+        self.queue.push(Reverse((at.max(self.now), self.next)));
+        self.happenings.insert(self.next, happening);
+    }
+
+    /// Lets time pass until `end`, or until something happened that must not.
+    pub fn run(&mut self, end: Micros) {
+        while self.violation.is_none() {
+            let Some(&Reverse((at, key))) = self.queue.peek() else { break };
+            if at > end {
+                break;
+            }
+            self.queue.pop();
+            self.now = at;
+            match self.happenings.remove(&key) {
+                Some(Happening::Wake(node, wake)) if self.nodes[node].wake == wake => {
+                    self.give(node, Input::Timeout);
+                }
+                Some(Happening::Arrive(node, input)) => self.give(node, input),
+                Some(Happening::Probed(node, address)) => {
+                    let answered = (0..self.nodes.len()).any(|other| {
+                        other != node
+                            && !self.is_cut(other, node)
+                            && self.answers(other, address)
+                            && self.runs(other)
+                    });
+                    self.give(node, Input::Probed { address, answered });
+                }
+                _ => {}
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// Gives a node an input; a paused one gets it later.
+    fn give(&mut self, node: usize, input: Input) {
+        if let Some(waiting) = &mut self.nodes[node].paused {
+            if input != Input::Timeout {
+                waiting.push(input);
+            }
+            return;
+        }
+        let clock = self.clock(node);
+        let mut outputs = Vec::new();
+        if matches!(input, Input::Packet { .. }) {
+            self.nodes[node].packets += 1;
+        }
+        let Some(machine) = self.nodes[node].machine.as_mut() else { return };
+        machine.handle(clock, input, &mut outputs);
+        let timeout = machine.poll_timeout();
+        for output in outputs {
+            self.perform(node, output);
+        }
+        if let Some(at) = timeout {
+            self.nodes[node].wake += 1;
+            let wake = self.nodes[node].wake;
+            let at = self.true_time(node, at);
+            // A timer is a little late on every machine.
+            let late = self.rng.range(0, 500);
+            self.schedule(at.max(self.now + 1) + late, Happening::Wake(node, wake));
+        }
+        self.check(node);
+    }
+
+    fn perform(&mut self, node: usize, output: Output) {
+        if self.scene.packets
+            && let Output::Send { packet, .. } = &output
+        {
+            let to = self.index.get(&packet.to);
+            println!("{:>10} node{node} -> {to:?} seq {} {:?}", self.now, packet.sequence, packet.body);
+        }
+        if self.scene.trace && !matches!(output, Output::Send { .. }) {
+            println!("{:>10} node{node} {output:?}", self.now);
+        }
+        match output {
+            Output::Send { link, packet } => self.transmit(node, link, packet),
+            Output::Take { address, cause } => {
+                self.moves.push(Move { at: self.now, node, address, taken: true, cause });
+            }
+            Output::Release { address, cause, .. } => {
+                self.moves.push(Move { at: self.now, node, address, taken: false, cause });
+            }
+            Output::Probe { address } => {
+                self.schedule(self.now + 100 * MILLI, Happening::Probed(node, address))
+            }
+            Output::Remember(chain) => self.nodes[node].disk = chain,
+            Output::Event(Event::Drained) => {
+                self.drained.insert(node);
+            }
+            Output::Event(_) => {}
+        }
+    }
+
+    fn transmit(&mut self, node: usize, link: LinkId, packet: Packet) {
+        self.nodes[node].packets += 1;
+        let Some(&to) = self.index.get(&packet.to) else { return };
+        if self.is_cut(node, to) || self.rng.chance(self.scene.loss + self.extra_loss) {
+            return;
+        }
+        let mut delay = self.rng.range(100, 1_000);
+        if self.rng.chance(10_000) {
+            // Now and then a packet is overtaken by many.
+            delay += self.rng.range(0, 30 * MILLI);
+        }
+        delay += self.rng.range(0, self.extra_delay + 1);
+        if self.rng.chance(1_000) {
+            self.schedule(
+                self.now + delay + 50,
+                Happening::Arrive(to, Input::Packet { link, packet: packet.clone() }),
+            );
+        }
+        self.schedule(self.now + delay, Happening::Arrive(to, Input::Packet { link, packet }));
+    }
+
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.contains(&(from, to))
+    }
+
+    /// Whether the node answers for the address at this moment.
+    pub fn answers(&self, node: usize, address: IpAddr) -> bool {
+        let clock = self.clock(node);
+        self.nodes[node].machine.as_ref().is_some_and(|machine| machine.may_answer(address, clock))
+    }
+
+    /// Whether the node lives and is not paused.
+    pub fn runs(&self, node: usize) -> bool {
+        self.nodes[node].machine.is_some() && self.nodes[node].paused.is_none()
+    }
+
+    /// Who answers for the address.
+    pub fn holders(&self, address: IpAddr) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| self.answers(node, address)).collect()
+    }
+
+    /// Safety: rights only begin when a node does something, so it is enough to look at that node.
+    fn check(&mut self, node: usize) {
+        let Some(machine) = &self.nodes[node].machine else { return };
+        let clock = self.clock(node);
+        let held: Vec<IpAddr> = machine.held().filter(|&a| machine.may_answer(a, clock)).collect();
+        for address in held {
+            let other = (0..self.nodes.len()).find(|&other| other != node && self.answers(other, address));
+            if let Some(other) = other {
+                self.violation =
+                    Some(format!("at {} us node{node} and node{other} both answer for {address}", self.now));
+            }
+        }
+    }
+
+    // What may be done to the world.
+
+    /// Starts a dead node; with its disk, or without what it remembered.
+    pub fn start(&mut self, node: usize, disk: bool) {
+        if self.nodes[node].machine.is_some() {
+            return;
+        }
+        let seed = self.rng.next();
+        let state = &mut self.nodes[node];
+        if !disk {
+            state.disk.clear();
+        }
+        state.lives += 1;
+        state.paused = None;
+        let settings = Settings {
+            node: state.id,
+            incarnation: Incarnation(seed),
+            seed,
+            profile: self.scene.profile,
+            on_quorum_loss: self.scene.on_quorum_loss,
+            remembered: state.disk.clone(),
+            fault: self.scene.fault,
+        };
+        let clock = self.clock(node);
+        self.nodes[node].machine = Some(Machine::new(settings, clock));
+        // A watch begins with a list, which may be as old as a view can be.
+        self.tell_view(node);
+        self.tell_addresses(node);
+        self.give(node, Input::Timeout);
+    }
+
+    fn tell_view(&mut self, node: usize) {
+        let nodes: Vec<NodeId> = self.speakers.iter().map(|&n| self.nodes[n].id).collect();
+        let at = self.view_time(node);
+        let revision = self.revision;
+        self.schedule(at, Happening::Arrive(node, Input::Speakers { revision, nodes }));
+    }
+
+    fn tell_addresses(&mut self, node: usize) {
+        let at = self.view_time(node);
+        for (address, order) in self.orders() {
+            self.schedule(at, Happening::Arrive(node, Input::Address { address, order, links: Vec::new() }));
+        }
+    }
+
+    /// When a change reaches a node: late, but not before those that came earlier.
+    fn view_time(&mut self, node: usize) -> Micros {
+        let at = self.now + self.rng.range(0, self.scene.lag + 1);
+        let seen = self.nodes[node].seen.max(at);
+        self.nodes[node].seen = seen;
+        seen
+    }
+
+    /// The order of every address, the same for everybody who has the same view.
+    fn orders(&self) -> Vec<(IpAddr, Vec<NodeId>)> {
+        let order = |address: &IpAddr, nodes: &Vec<usize>| {
+            let IpAddr::V4(v4) = address else { return Vec::new() };
+            let key = |id: &NodeId| Rng::new(id.0 ^ u64::from(v4.to_bits())).next();
+            let mut order: Vec<NodeId> =
+                nodes.iter().filter(|n| self.speakers.contains(n)).map(|&n| self.nodes[n].id).collect();
+            order.sort_by_key(key);
+            order
+        };
+        self.eligible.iter().map(|(address, nodes)| (*address, order(address, nodes))).collect()
+    }
+
+    fn tell_everybody(&mut self, addresses_only: bool) {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].machine.is_some() {
+                if !addresses_only {
+                    self.tell_view(node);
+                }
+                self.tell_addresses(node);
+            }
+        }
+    }
+
+    /// Kills a node.
+    pub fn crash(&mut self, node: usize) {
+        self.note(format_args!("crash node{node}"));
+        self.nodes[node].machine = None;
+        self.nodes[node].paused = None;
+    }
+
+    /// Stops a node; what arrives waits.
+    pub fn pause(&mut self, node: usize) {
+        self.note(format_args!("pause node{node}"));
+        if self.nodes[node].machine.is_some() && self.nodes[node].paused.is_none() {
+            self.nodes[node].paused = Some(Vec::new());
+        }
+    }
+
+    /// Lets a paused node go on: its timers come first, or what has arrived.
+    pub fn resume(&mut self, node: usize) {
+        let Some(waiting) = self.nodes[node].paused.take() else { return };
+        self.note(format_args!("resume node{node}"));
+        if self.rng.chance(500_000) {
+            self.give(node, Input::Timeout);
+        }
+        for input in waiting {
+            self.give(node, input);
+        }
+        self.give(node, Input::Timeout);
+    }
+
+    /// Cuts the way from one node to another.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.note(format_args!("cut node{from} -> node{to}"));
+        self.cut.insert((from, to));
+    }
+
+    /// Separates some from the others, both ways.
+    pub fn partition(&mut self, some: &[usize]) {
+        for node in 0..self.nodes.len() {
+            for &one in some {
+                if !some.contains(&node) {
+                    self.cut(one, node);
+                    self.cut(node, one);
+                }
+            }
+        }
+    }
+
+    /// Makes the network whole.
+    pub fn heal(&mut self) {
+        self.note(format_args!("heal"));
+        self.cut.clear();
+        self.extra_loss = 0;
+        self.extra_delay = 0;
+    }
+
+    /// Loses so many packets of a million more, and delays them up to so much more.
+    pub fn disturb(&mut self, loss: u64, delay: Micros) {
+        self.note(format_args!("loss {loss} delay {delay}"));
+        self.extra_loss = loss;
+        self.extra_delay = delay;
+    }
+
+    /// A new node comes into the cluster.
+    pub fn join(&mut self) -> usize {
+        let node = self.add_node();
+        self.note(format_args!("join node{node}"));
+        self.speakers.insert(node);
+        self.revision += 1;
+        for nodes in self.eligible.values_mut() {
+            nodes.push(node);
+        }
+        self.start(node, false);
+        self.tell_everybody(false);
+        node
+    }
+
+    /// A node leaves the cluster, as the API has it; it may still run.
+    pub fn leave(&mut self, node: usize) {
+        if self.speakers.len() > 3 && self.speakers.remove(&node) {
+            self.note(format_args!("leave node{node}"));
+            self.revision += 1;
+            self.tell_everybody(false);
+        }
+    }
+
+    /// A node that left comes back.
+    pub fn rejoin(&mut self, node: usize) {
+        if self.speakers.insert(node) {
+            self.note(format_args!("rejoin node{node}"));
+            self.revision += 1;
+            self.tell_everybody(false);
+        }
+    }
+
+    /// A node may hold an address from now on, or not any more.
+    pub fn toggle(&mut self, address: IpAddr, node: usize) {
+        self.note(format_args!("toggle {address} node{node}"));
+        let nodes = self.eligible.entry(address).or_default();
+        if nodes.contains(&node) && nodes.len() > 1 {
+            nodes.retain(|&other| other != node);
+        } else if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+        self.tell_everybody(true);
+    }
+
+    /// Drains a node, or ends that.
+    pub fn drain(&mut self, node: usize, drain: bool) {
+        self.note(format_args!("drain node{node} {drain}"));
+        self.give(node, Input::Drain(drain));
+    }
+
+    /// The nodes that are speakers by the API.
+    pub fn speakers(&self) -> Vec<usize> {
+        self.speakers.iter().copied().collect()
+    }
+
+    /// The nodes that may hold the address and run.
+    pub fn candidates(&self, address: IpAddr) -> Vec<usize> {
+        let nodes = self.eligible.get(&address).map(Vec::as_slice).unwrap_or_default();
+        nodes.iter().copied().filter(|n| self.speakers.contains(n) && self.runs(*n)).collect()
+    }
+
+    fn note(&self, what: std::fmt::Arguments<'_>) {
+        if self.scene.trace {
+            println!("{:>10} {what}", self.now);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The guarantees of `membership` under faults at random: safety at every moment, and in the end liveness, stability
+//! and the bound on takeovers.
+
+use std::time::Instant;
+
+use sim::{Rng, Scene, play};
+
+/// How many seeds the test plays; `SIM_SEEDS` asks for more, `SIM_SEED` for one, with its trace,
+/// `SIM_PACKETS` for the packets too.
+const SEEDS: u64 = 500;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("the variable is a number"))
+}
+
+/// The scene of a seed: mostly small clusters, some with more speakers than voters.
+fn scene(seed: u64) -> Scene {
+    let mut rng = Rng::new(seed ^ 0x5EED);
+    let nodes = match rng.range(0, 20) {
+        0..=9 => 3,
+        10..=13 => 4,
+        14..=17 => 5,
+        18 => 6,
+        _ => 7,
+    };
+    let addresses = 1 + u16::try_from(rng.range(0, 5)).expect("small");
+    let mut scene = Scene::new(seed, nodes, addresses);
+    scene.loss = [0, 0, 10_000, 30_000][rng.index(4)];
+    scene
+}
+
+#[test]
+fn no_seed_breaks_a_guarantee() {
+    if let Some(seed) = number("SIM_SEED") {
+        let verdict = play(Scene { trace: true, packets: number("SIM_PACKETS").is_some(), ..scene(seed) });
+        assert_eq!(verdict.failure, None, "{verdict:?}");
+        return;
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let begun = Instant::now();
+    let next = std::sync::atomic::AtomicU64::new(first);
+    let failures = std::sync::Mutex::new(Vec::new());
+    let (faults, moves) = (std::sync::atomic::AtomicUsize::new(0), std::sync::atomic::AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let verdict = play(scene(seed));
+                    assert!(
+                        verdict.faults >= 5 && verdict.length >= 60 * sim::SECOND
+                            || verdict.failure.is_some()
+                    );
+                    faults.fetch_add(verdict.faults, std::sync::atomic::Ordering::Relaxed);
+                    moves.fetch_add(verdict.moves, std::sync::atomic::Ordering::Relaxed);
+                    if let Some(failure) = verdict.failure {
+                        failures.lock().expect("no thread panicked").push((seed, failure));
+                    }
+                }
+            });
+        }
+    });
+    println!("{seeds} seeds, {faults:?} faults, {moves:?} addresses taken, {:?}", begun.elapsed());
+    let failures = failures.into_inner().expect("no thread panicked");
+    for (seed, failure) in failures.iter().take(10) {
+        println!(
+            "seed {seed}: {failure}\n  SIM_SEED={seed} cargo test -p sim --test membership no_seed -- --nocapture"
+        );
+    }
+    assert!(failures.is_empty(), "{} of {seeds} seeds failed", failures.len());
+}
