@@ -103,7 +103,8 @@ impl Voter {
             stale: None,
         });
         let fresh = claimant.generation == 0;
-        let elsewhere = ![0, claimant.generation, claimant.replaced].contains(&sync.generation);
+        // An earlier generation of this memory is still on its way, and so may be what this one replaced.
+        let elsewhere = sync.generation > claimant.generation && sync.generation != claimant.replaced;
         if fresh || elsewhere || sync.base > claimant.version {
             // What the sender knows of this memory is not so: it is to start again from nothing. What is supported of
             // it stays so until the leases that it may have on the strength of that are over.

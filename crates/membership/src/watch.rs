@@ -28,10 +28,8 @@ impl Machine {
     /// Begins a new epoch of this node's watch where the watchers are to be others, or one of them voted it down;
     /// ends older ones that no voter can go by any more.
     pub(crate) fn watch_again(&mut self, from: NodeId) {
-        if !self.large() {
-            if self.watches.is_empty() {
-                return;
-            }
+        if !self.large() && self.watches.is_empty() {
+            return;
         }
         let lives: Vec<Life> = if self.large() {
             let known = |node: NodeId| {

@@ -20,7 +20,7 @@ const BEGIN: Micros = 14 * SECOND;
 /// When they end.
 const END: Micros = 60 * SECOND;
 /// How long views may differ after that, and the electorate change.
-const CALM: Micros = 40 * SECOND;
+const CALM: Micros = 24 * SECOND;
 /// How long nothing may move then.
 const QUIET: Micros = 5 * SECOND;
 /// What a takeover takes at most.
@@ -79,7 +79,12 @@ fn harm(world: &mut World) {
     let count = world.nodes.len();
     let node = world.rng().index(count);
     let other = world.rng().index(count);
-    match world.rng().range(0, 16) {
+    // Whoever holds something is the more interesting.
+    let addresses = world.addresses();
+    let address = addresses[world.rng().index(addresses.len())];
+    let holder = world.holders(address).first().copied();
+    let node = if world.rng().chance(500_000) { holder.unwrap_or(node) } else { node };
+    match world.rng().range(0, 20) {
         0 | 1 => world.crash(node),
         2 | 3 => {
             let disk = world.rng().chance(500_000);
@@ -115,16 +120,63 @@ fn harm(world: &mut World) {
         }
         13 => world.leave(node),
         14 => {
-            let addresses = world.addresses();
-            let address = addresses[world.rng().index(addresses.len())];
             world.toggle(address, node);
         }
         15 => {
             let drain = world.rng().chance(500_000);
             world.drain(node, drain);
         }
+        16 => slow_answers(world, node),
+        17 => forgetful_voter(world, node),
+        18 if count < 5 => growth(world, node, other),
         _ => world.heal(),
     }
+}
+
+fn wait(world: &mut World, low: Micros, high: Micros) {
+    let time = world.rng().range(low, high);
+    let at = world.now + time;
+    world.run(at);
+}
+
+/// Packets are slow, and then a node is cut off.
+fn slow_answers(world: &mut World, node: usize) {
+    let delay = world.rng().range(50 * MILLI, 200 * MILLI);
+    world.heal();
+    world.disturb(0, delay);
+    wait(world, 500 * MILLI, 2 * SECOND);
+    world.partition(&[node]);
+    wait(world, 300 * MILLI, SECOND);
+    world.heal();
+}
+
+/// Two nodes do not hear each other, and those between them restart.
+fn forgetful_voter(world: &mut World, node: usize) {
+    world.heal();
+    let others: Vec<usize> = (0..world.nodes.len()).filter(|&other| other != node && world.runs(other)).collect();
+    let Some(&rival) = others.first() else { return };
+    world.cut(node, rival);
+    world.cut(rival, node);
+    wait(world, 300 * MILLI, SECOND);
+    for voter in others.into_iter().skip(1) {
+        world.crash(voter);
+        wait(world, MILLI, 30 * MILLI);
+        world.start(voter, true);
+    }
+    wait(world, 100 * MILLI, SECOND);
+    world.heal();
+}
+
+/// Several speakers come at once, and two of the old ones are cut off from them.
+fn growth(world: &mut World, one: usize, two: usize) {
+    world.heal();
+    for _ in 0..4 {
+        world.join();
+    }
+    wait(world, MILLI, 500 * MILLI);
+    world.partition(&[one, two]);
+    wait(world, 3 * SECOND, 8 * SECOND);
+    world.heal();
 }
 
 /// Liveness: the network is whole, so whatever can be held is.

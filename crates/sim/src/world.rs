@@ -76,6 +76,34 @@ enum Happening {
     Probed(usize, IpAddr),
 }
 
+/// Something in the queue: in order of time, and of planning.
+#[derive(Clone, Debug)]
+struct Planned {
+    at: Micros,
+    order: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
 /// A change of what nobody holds or one holds, for the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
@@ -128,8 +156,7 @@ pub struct World {
     /// How often an event was seen.
     pub drained: BTreeSet<usize>,
     rng: Rng,
-    queue: BinaryHeap<Reverse<(Micros, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    queue: BinaryHeap<Reverse<Planned>>,
     next: u64,
     /// From whom to whom nothing gets through.
     cut: BTreeSet<(usize, usize)>,
@@ -155,7 +182,6 @@ impl World {
             drained: BTreeSet::new(),
             rng,
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
             next: 0,
             cut: BTreeSet::new(),
             extra_loss: 0,
@@ -229,25 +255,23 @@ impl World {
 
     fn schedule(&mut self, at: Micros, happening: Happening) {
         self.next += 1;
-        self.queue.push(Reverse((at.max(self.now), self.next)));
-        self.happenings.insert(self.next, happening);
+        self.queue.push(Reverse(Planned { at: at.max(self.now), order: self.next, happening }));
     }
 
     /// Lets time pass until `end`, or until something happened that must not.
     pub fn run(&mut self, end: Micros) {
         while self.violation.is_none() {
-            let Some(&Reverse((at, key))) = self.queue.peek() else { break };
-            if at > end {
+            if self.queue.peek().is_none_or(|Reverse(next)| next.at > end) {
                 break;
             }
-            self.queue.pop();
-            self.now = at;
-            match self.happenings.remove(&key) {
-                Some(Happening::Wake(node, wake)) if self.nodes[node].wake == wake => {
+            let Some(Reverse(planned)) = self.queue.pop() else { break };
+            self.now = planned.at;
+            match planned.happening {
+                Happening::Wake(node, wake) if self.nodes[node].wake == wake => {
                     self.give(node, Input::Timeout);
                 }
-                Some(Happening::Arrive(node, input)) => self.give(node, input),
-                Some(Happening::Probed(node, address)) => {
+                Happening::Arrive(node, input) => self.give(node, input),
+                Happening::Probed(node, address) => {
                     let answered = (0..self.nodes.len()).any(|other| {
                         other != node
                             && !self.is_cut(other, node)
@@ -256,7 +280,7 @@ impl World {
                     });
                     self.give(node, Input::Probed { address, answered });
                 }
-                _ => {}
+                Happening::Wake(..) => {}
             }
         }
         self.now = self.now.max(end);

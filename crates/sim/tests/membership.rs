@@ -20,8 +20,8 @@ fn scene(seed: u64) -> Scene {
         0..=9 => 3,
         10..=13 => 4,
         14..=17 => 5,
-        18 => 6,
-        _ => 7,
+        18 => 6 + rng.index(2),
+        _ => 8 + rng.index(4),
     };
     let addresses = 1 + u16::try_from(rng.range(0, 5)).expect("small");
     let mut scene = Scene::new(seed, nodes, addresses);
