@@ -276,7 +276,7 @@ impl Machine {
                 self.due.insert((now + self.interval() * PATIENCE, address));
             }
             State::Asking(_) => {
-                if self.large() && !self.targets.contains(&holder) && self.asked.insert(holder) {
+                if self.large() && !self.chain.votes(holder) && self.asked.insert(holder) {
                     self.retarget();
                 }
             }

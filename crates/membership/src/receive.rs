@@ -122,6 +122,10 @@ impl Machine {
         peer.watch = beat.watch;
         peer.watchers.clone_from(&beat.watchers);
         let mut ack = Ack { of: Some(sequence), voted: peer.voted, ..Ack::default() };
+        #[cfg(feature = "faults")]
+        if self.settings.fault == Some(crate::Fault::VoteKeepsAcknowledging) {
+            ack.voted = 0;
+        }
         let mut wanted = Vec::new();
         let mut effects = Effects::default();
         if let Some(sync) = &beat.sync {

@@ -139,11 +139,11 @@ fn wait(world: &mut World, low: Micros, high: Micros) {
     world.run(at);
 }
 
-/// Packets are slow, and then a node is cut off.
+/// What a node is sent takes long, and then it is cut off.
 fn slow_answers(world: &mut World, node: usize) {
     let delay = world.rng().range(50 * MILLI, 200 * MILLI);
     world.heal();
-    world.disturb(0, delay);
+    world.slow_down(node, delay);
     wait(world, 500 * MILLI, 2 * SECOND);
     world.partition(&[node]);
     wait(world, 300 * MILLI, SECOND);
@@ -170,12 +170,15 @@ fn forgetful_voter(world: &mut World, node: usize) {
 /// Several speakers come at once, and two of the old ones are cut off from them.
 fn growth(world: &mut World, one: usize, two: usize) {
     world.heal();
+    world.partition(&[one, two]);
+    world.favour(&[one, two]);
     for _ in 0..4 {
         world.join();
+        // The new ones belong to the others.
+        world.partition(&[one, two]);
     }
-    wait(world, MILLI, 500 * MILLI);
-    world.partition(&[one, two]);
     wait(world, 3 * SECOND, 8 * SECOND);
+    world.favour(&[]);
     world.heal();
 }
 

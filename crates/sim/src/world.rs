@@ -160,8 +160,12 @@ pub struct World {
     next: u64,
     /// From whom to whom nothing gets through.
     cut: BTreeSet<(usize, usize)>,
+    /// Those whose views are the last to change, where there are any.
+    late_views: BTreeSet<usize>,
     extra_loss: u64,
     extra_delay: Micros,
+    /// To whom everything takes so much longer.
+    slow: Option<(usize, Micros)>,
     index: BTreeMap<NodeId, usize>,
     /// The speakers by the API.
     speakers: BTreeSet<usize>,
@@ -184,8 +188,10 @@ impl World {
             queue: BinaryHeap::new(),
             next: 0,
             cut: BTreeSet::new(),
+            late_views: BTreeSet::new(),
             extra_loss: 0,
             extra_delay: 0,
+            slow: None,
             index: BTreeMap::new(),
             speakers: BTreeSet::new(),
             revision: 100,
@@ -357,6 +363,11 @@ impl World {
             delay += self.rng.range(0, 30 * MILLI);
         }
         delay += self.rng.range(0, self.extra_delay + 1);
+        if let Some((slow, time)) = self.slow
+            && slow == to
+        {
+            delay += time;
+        }
         if self.rng.chance(1_000) {
             self.schedule(
                 self.now + delay + 50,
@@ -447,7 +458,13 @@ impl World {
 
     /// When a change reaches a node: late, but not before those that came earlier.
     fn view_time(&mut self, node: usize) -> Micros {
-        let at = self.now + self.rng.range(0, self.scene.lag + 1);
+        let most = self.scene.lag;
+        let (low, high) = match (self.late_views.is_empty(), self.late_views.contains(&node)) {
+            (true, _) => (0, most),
+            (false, true) => (most * 9 / 10, most),
+            (false, false) => (0, most / 10),
+        };
+        let at = self.now + self.rng.range(low, high + 1);
         let seen = self.nodes[node].seen.max(at);
         self.nodes[node].seen = seen;
         seen
@@ -529,6 +546,13 @@ impl World {
         self.cut.clear();
         self.extra_loss = 0;
         self.extra_delay = 0;
+        self.slow = None;
+    }
+
+    /// Whatever is sent to that node takes so much longer.
+    pub fn slow_down(&mut self, node: usize, delay: Micros) {
+        self.note(format_args!("slow to node{node}: {delay}"));
+        self.slow = Some((node, delay));
     }
 
     /// Loses so many packets of a million more, and delays them up to so much more.
@@ -536,6 +560,11 @@ impl World {
         self.note(format_args!("loss {loss} delay {delay}"));
         self.extra_loss = loss;
         self.extra_delay = delay;
+    }
+
+    /// The views of all others come early, those of these late.
+    pub fn favour(&mut self, late: &[usize]) {
+        self.late_views = late.iter().copied().collect();
     }
 
     /// A new node comes into the cluster.

@@ -30,6 +30,6 @@ fn every_planted_fault_is_found_by_the_simulator() {
             Some((seed, failure))
         });
         println!("{fault:?}: {found:?}");
-        if found.is_none() { println!("MISSED"); }
+        assert!(found.is_some(), "{fault:?} is not found");
     }
 }
