@@ -73,7 +73,8 @@ impl Machine {
             return;
         }
         let since = *self.agreed_since.get_or_insert(now);
-        let wait = SETTLE.max(self.guard());
+        // Nobody has a lease where nobody knows of an electorate.
+        let wait = if founding { SETTLE } else { SETTLE.max(self.guard()) };
         #[cfg(feature = "faults")]
         let wait = if self.faulty(crate::Fault::NewestElectorateOnly) { self.interval() } else { wait };
         if now < since + wait {
@@ -117,7 +118,8 @@ impl Machine {
             self.chain.epochs().iter().chain(&self.view).flat_map(|epoch| epoch.voters.iter().copied());
         let mut targets: std::collections::BTreeSet<NodeId> = voters.collect();
         if self.large() {
-            targets.extend(self.desired_watchers());
+            self.watchers = self.desired_watchers();
+            targets.extend(self.watchers.iter().copied());
             targets.extend(self.watches.iter().flat_map(|(_, lives)| lives.iter().map(|life| life.node)));
             targets.extend(self.asked.iter().copied());
         } else {
@@ -131,12 +133,16 @@ impl Machine {
         self.targets = targets;
     }
 
-    /// Who should watch this node: six that everybody would pick alike.
-    pub(crate) fn desired_watchers(&self) -> Vec<NodeId> {
-        let mut others: Vec<NodeId> =
-            self.speakers.iter().copied().filter(|&node| node != self.me()).collect();
-        others.sort_unstable_by_key(|&node| (crate::id::weight(self.me(), node), node));
-        others.truncate(MAX_WATCHERS);
-        others
+    /// Who should watch this node: the three before and the three after it in a circle of all speakers, whose order
+    /// hashing gives. Each watches exactly six so, and one that comes or goes changes the watch of its neighbours.
+    fn desired_watchers(&self) -> Vec<NodeId> {
+        let mut circle: Vec<NodeId> = self.speakers.iter().copied().collect();
+        circle.sort_unstable_by_key(|&node| (crate::id::weight(NodeId(0), node), node));
+        let place = circle.iter().position(|&node| node == self.me()).unwrap_or(0);
+        circle.rotate_left(place);
+        circle.retain(|&node| node != self.me());
+        let beyond = circle.len().saturating_sub(MAX_WATCHERS / 2).max(MAX_WATCHERS / 2);
+        let near = circle.iter().enumerate().filter(|(at, _)| *at < MAX_WATCHERS / 2 || *at >= beyond);
+        near.map(|(_, node)| *node).collect()
     }
 }

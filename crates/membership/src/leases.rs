@@ -81,7 +81,7 @@ impl Machine {
         } else if !leased {
             self.quorum_lost(now);
         }
-        let ready = leased && !self.guarded(now) && !self.draining;
+        let ready = leased && !self.just_started(now) && !self.draining;
         if ready && !self.ready {
             self.look_again(now);
         }

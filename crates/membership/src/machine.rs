@@ -29,6 +29,10 @@ pub struct Machine {
     pub(crate) view: Option<Electorate>,
     /// Whom heartbeats go to.
     pub(crate) targets: BTreeSet<NodeId>,
+    /// Whose heartbeats come in.
+    pub(crate) contacts: BTreeSet<NodeId>,
+    /// Who should watch this node, in a large cluster.
+    pub(crate) watchers: Vec<NodeId>,
     /// Holders that this node asks to yield, beyond those that are targets anyway.
     pub(crate) asked: BTreeSet<NodeId>,
     pub(crate) chain: Chain,
@@ -89,6 +93,8 @@ impl Machine {
             speakers: BTreeSet::new(),
             view: None,
             targets: BTreeSet::new(),
+            contacts: BTreeSet::new(),
+            watchers: Vec::new(),
             asked: BTreeSet::new(),
             chain,
             agreed_since: None,
@@ -166,7 +172,7 @@ impl Machine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(at, _)| *at);
         let lapse = (self.leased && self.lease < always()).then_some(self.lease);
-        let silence = self.peers.values().filter_map(Self::silence);
+        let silence = self.contacts.iter().filter_map(|node| self.peers.get(node)).filter_map(Self::silence);
         [Some(self.next_tick), due, lapse, self.voter.next_lapse()].into_iter().flatten().chain(silence).min()
     }
 
@@ -199,13 +205,22 @@ impl Machine {
         self.restarts
     }
 
-    /// Whether this life has waited until nothing that a former one promised can be in force.
+    /// Whether this life may not vote yet: something that a former one promised can still be in force.
     pub(crate) fn guarded(&self, now: Instant) -> bool {
         #[cfg(feature = "faults")]
         if self.settings.fault == Some(crate::Fault::RestartForgets) {
             return false;
         }
         now < self.started + self.guard()
+    }
+
+    /// Whether this life has not heard the others for long enough to take anything over, or to watch anybody.
+    pub(crate) fn just_started(&self, now: Instant) -> bool {
+        #[cfg(feature = "faults")]
+        if self.settings.fault == Some(crate::Fault::RestartForgets) {
+            return false;
+        }
+        now < self.started + GUARD
     }
 
     /// How long a lease can last that somebody in this cluster has.

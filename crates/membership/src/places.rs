@@ -15,6 +15,9 @@ use crate::profile::GUARD;
 /// How much later each node after the first asks for an address that nobody holds: the first may see things
 /// differently and never ask.
 const DEFERENCE: Duration = Duration::from_secs(1);
+/// After how long the second in order asks whether what it was told of a holder is still so, where not everybody is
+/// told of everything; the third waits eight times as long, and so on.
+const DOUBT: Duration = Duration::from_secs(60);
 /// How long a node that may not hold an address any more waits to be asked for it: longer than the others' views lag.
 const GRACE: Duration = Duration::from_secs(6);
 /// The same for a node that is being drained, which the others hear from itself.
@@ -37,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) leave: Option<Instant>,
     /// Until when those who go before this node may ask first.
     pub(crate) deference: Option<Instant>,
+    /// When what was told of a holder is not believed any more.
+    pub(crate) doubt: Option<Instant>,
     pub(crate) probing: bool,
 }
 
@@ -194,16 +199,28 @@ impl Machine {
     /// Asks for an address, or decides when to.
     fn consider(&mut self, now: Instant, address: IpAddr, rank: u32) {
         let holder = self.other_holder(address);
+        let large = self.large();
         let Some(place) = self.places.get_mut(&address) else { return };
         match holder {
             // Somebody better should see to it. Where this node is not told of every change, it looks again.
             Some(_) if rank > 0 => {
                 place.deference = None;
-                if self.large() {
-                    self.due.insert((now + DEFERENCE * rank.min(60) * 10, address));
-                    if let Some(place) = self.places.get_mut(&address) {
+                match place.doubt {
+                    Some(doubt) if now >= doubt => {
+                        place.doubt = None;
                         place.told = None;
+                        self.due.insert((now, address));
                     }
+                    Some(_) => {}
+                    None if large => {
+                        let spread = Duration::from_millis(self.draw(60_000));
+                        let doubt = now + DOUBT * (1 << (3 * rank.min(4))) / 8 + spread;
+                        self.due.insert((doubt, address));
+                        if let Some(place) = self.places.get_mut(&address) {
+                            place.doubt = Some(doubt);
+                        }
+                    }
+                    None => {}
                 }
             }
             None if rank > 0 => {

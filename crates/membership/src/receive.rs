@@ -99,6 +99,7 @@ impl Machine {
         if sequence < peer.beat_sequence {
             return;
         }
+        self.contacts.insert(from.node);
         peer.beat_sequence = sequence;
         peer.beat = Some((now, Duration::from_millis(beat.interval.into())));
         peer.watched = !large || beat.watchers.contains(&me);
@@ -110,12 +111,13 @@ impl Machine {
             out.push(Output::Event(Event::Up(from.node)));
         }
         let may_vote = !self.chain.is_empty() && !self.guarded(now);
+        let may_watch = !self.chain.is_empty() && !self.just_started(now);
         let Some(peer) = self.peers.get_mut(&from.node) else { return };
         // Whoever was voted down stays so in that epoch of its watch.
         let down = beat.watch > 0 && peer.voted >= beat.watch;
         #[cfg(feature = "faults")]
         let down = down && self.settings.fault != Some(crate::Fault::VoteKeepsAcknowledging);
-        if !may_vote || down {
+        if !may_watch || (!may_vote && !large) || down {
             let ack = Ack { voted: peer.voted, ..Ack::default() };
             return self.send(now, link, from.node, Body::Ack(ack), out);
         }
@@ -128,7 +130,7 @@ impl Machine {
         }
         let mut wanted = Vec::new();
         let mut effects = Effects::default();
-        if let Some(sync) = &beat.sync {
+        if let Some(sync) = beat.sync.as_ref().filter(|_| may_vote) {
             let span = Duration::from_millis(beat.span.into());
             let verdict = self.voter.hear(from, now, Some(span), sync, &mut effects);
             ack.generation = verdict.generation;

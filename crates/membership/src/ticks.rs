@@ -22,10 +22,10 @@ impl Machine {
         let mut effects = Effects::default();
         self.voter.lapse(now, &mut effects);
         let silent: Vec<NodeId> = self
-            .peers
+            .contacts
             .iter()
-            .filter(|(_, peer)| Self::silence(peer).is_some_and(|at| at <= now))
-            .map(|(node, _)| *node)
+            .copied()
+            .filter(|node| self.peers.get(node).and_then(Self::silence).is_some_and(|at| at <= now))
             .collect();
         for &node in &silent {
             let token = self.restart_token();
@@ -35,6 +35,7 @@ impl Machine {
                 let since = peer.last_number();
                 peer.view.restart(token, since);
             }
+            self.contacts.remove(&node);
             out.push(Output::Event(Event::Down(node)));
         }
         if !silent.is_empty() {

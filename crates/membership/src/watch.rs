@@ -36,7 +36,7 @@ impl Machine {
                 let peer = self.peers.get(&node).filter(|peer| peer.watch_valid.is_some())?;
                 Some(Life { node, incarnation: peer.incarnation()? })
             };
-            self.desired_watchers().into_iter().filter_map(known).collect()
+            self.watchers.iter().copied().filter_map(known).collect()
         } else {
             Vec::new()
         };

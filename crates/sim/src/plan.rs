@@ -153,7 +153,8 @@ fn slow_answers(world: &mut World, node: usize) {
 /// Two nodes do not hear each other, and those between them restart.
 fn forgetful_voter(world: &mut World, node: usize) {
     world.heal();
-    let others: Vec<usize> = (0..world.nodes.len()).filter(|&other| other != node && world.runs(other)).collect();
+    let others: Vec<usize> =
+        (0..world.nodes.len()).filter(|&other| other != node && world.runs(other)).collect();
     let Some(&rival) = others.first() else { return };
     world.cut(node, rival);
     world.cut(rival, node);

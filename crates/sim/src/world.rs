@@ -153,7 +153,9 @@ pub struct World {
     pub moves: Vec<Move>,
     /// What must never be, once it was.
     pub violation: Option<String>,
-    /// How often an event was seen.
+    /// How often a node lost its majority.
+    pub quorum_losses: usize,
+    /// The nodes that said that they handed everything over.
     pub drained: BTreeSet<usize>,
     rng: Rng,
     queue: BinaryHeap<Reverse<Planned>>,
@@ -183,6 +185,7 @@ impl World {
             nodes: Vec::new(),
             moves: Vec::new(),
             violation: None,
+            quorum_losses: 0,
             drained: BTreeSet::new(),
             rng,
             queue: BinaryHeap::new(),
@@ -347,6 +350,7 @@ impl World {
             Output::Event(Event::Drained) => {
                 self.drained.insert(node);
             }
+            Output::Event(Event::Quorum(false)) => self.quorum_losses += 1,
             Output::Event(_) => {}
         }
     }

@@ -239,7 +239,12 @@ fn explore(depth: u64, troubles: [bool; 3], fault: Option<Fault>) -> (u64, Optio
 #[test]
 fn no_history_of_a_crash_a_pause_and_a_partition_has_two_holders() {
     let deeper = std::env::var("EXPLORE_DEEPER").map_or(0, |text| text.parse().expect("a number of steps"));
-    let cases = [(5, [true, true, true]), (12, [true, true, false]), (12, [true, false, true]), (12, [false, true, true])];
+    let cases = [
+        (5, [true, true, true]),
+        (12, [true, true, false]),
+        (12, [true, false, true]),
+        (12, [false, true, true]),
+    ];
     for (depth, troubles) in cases {
         let (states, failure) = explore(depth + deeper, troubles, None);
         println!("depth {}, {troubles:?}: {states} states", depth + deeper);

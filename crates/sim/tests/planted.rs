@@ -25,7 +25,8 @@ const FAULTS: [(Fault, u64); 7] = [
 fn every_planted_fault_is_found_by_the_simulator() {
     for (fault, seeds) in FAULTS {
         let found = (0..seeds).find_map(|seed| {
-            let failure = play(scene(seed, Some(fault))).failure.filter(|failure| failure.contains("both"))?;
+            let failure =
+                play(scene(seed, Some(fault))).failure.filter(|failure| failure.contains("both"))?;
             assert_eq!(play(scene(seed, None)).failure, None, "seed {seed} without a fault");
             Some((seed, failure))
         });

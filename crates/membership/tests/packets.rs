@@ -1,0 +1,242 @@
+//! Packets: what is written is read again, whatever else comes is refused, and only those with the key are heard.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use l2::Instant;
+use membership::packet::{
+    self, Ack, Beat, Body, Change, Flags, HEADER, Header, LinkId, MAX_LIST, MAX_PACKET, Malformed, Packet,
+    Sync, VERSION, Vote,
+};
+use membership::{Electorate, Incarnation, Input, Keyring, Life, Machine, NodeId, Rejected, Settings};
+use proptest::prelude::*;
+
+fn life(node: u64) -> Life {
+    Life { node: NodeId(node), incarnation: Incarnation(node * 100) }
+}
+
+fn packet(body: Body) -> Packet {
+    let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+    Packet {
+        from: life(1),
+        sequence: 9,
+        to: NodeId(2),
+        link: LinkId(0),
+        echo: Some((Incarnation(200), 7)),
+        flags: Flags { draining: true, founding: false },
+        chain: vec![Electorate { revision: 5, speakers: 3, voters }],
+        body,
+    }
+}
+
+fn address(number: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number])
+}
+
+/// One of each kind, each list in use.
+fn samples() -> Vec<Packet> {
+    let sync = Sync {
+        generation: 3,
+        base: 4,
+        upto: 6,
+        changes: vec![
+            Change { address: address(1), wanted: true },
+            Change { address: IpAddr::from([192, 0, 2, 1]), wanted: false },
+        ],
+        again: vec![address(2)],
+    };
+    let beat = Beat {
+        interval: 100,
+        span: 200,
+        watch: 2,
+        watchers: vec![life(2), life(3)],
+        links: vec![(LinkId(8), true), (LinkId(9), false)],
+        sync: Some(sync),
+    };
+    let ack = Ack {
+        of: Some(4),
+        generation: 2,
+        version: 8,
+        voted: 1,
+        refused: vec![(address(3), NodeId(3))],
+        granted: vec![address(4)],
+    };
+    vec![
+        packet(Body::Beat(beat)),
+        packet(Body::Beat(Beat { interval: 50, span: 50, ..Beat::default() })),
+        packet(Body::Ack(ack)),
+        packet(Body::Ack(Ack::default())),
+        packet(Body::Vote(Vote { down: life(3), watch: 4, watchers: vec![life(1), life(2)] })),
+        packet(Body::Holding(vec![address(5), address(6)])),
+    ]
+}
+
+fn clear(packet: &Packet) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet::write_header(
+        &Header { version: VERSION, from: packet.from, sequence: packet.sequence },
+        &mut bytes,
+    );
+    packet::write_body(packet, &mut bytes);
+    bytes
+}
+
+fn parse(bytes: &[u8]) -> Result<Packet, Malformed> {
+    let (header, body) = packet::parse_header(bytes)?;
+    packet::parse_body(&header, body)
+}
+
+/// Whatever parses is written back to itself, and a machine takes it.
+fn take(bytes: &[u8]) {
+    let Ok(packet) = parse(bytes) else { return };
+    assert_eq!(parse(&clear(&packet)), Ok(packet.clone()));
+    let mut machine = Machine::new(Settings { node: packet.to, ..Settings::default() }, Instant::default());
+    let now = Instant::from_origin(Duration::from_secs(10));
+    let mut outputs = Vec::new();
+    machine.handle(now, Input::Speakers { revision: 1, nodes: vec![packet.to, NodeId(7)] }, &mut outputs);
+    machine.handle(now, Input::Packet { link: packet.link, packet }, &mut outputs);
+}
+
+#[test]
+fn every_kind_is_read_as_it_was_written_and_no_truncation_is() {
+    for packet in samples() {
+        let bytes = clear(&packet);
+        assert_eq!(parse(&bytes), Ok(packet));
+        for length in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..length]), Err(Malformed::Truncated), "{length}");
+        }
+        // A later version adds at the end.
+        let longer = [bytes, vec![1, 2, 3]].concat();
+        assert!(parse(&longer).is_ok());
+    }
+}
+
+#[test]
+fn fields_out_of_bounds_are_refused_by_name() {
+    let many = vec![address(1); MAX_LIST + 1];
+    let beat = |beat: Beat| packet(Body::Beat(beat));
+    let fine = Beat { interval: 100, span: 100, ..Beat::default() };
+    let unsorted = Electorate { revision: 1, speakers: 2, voters: vec![NodeId(2), NodeId(1)] };
+    for (bad, field) in [
+        (packet(Body::Holding(many)), "holding"),
+        (beat(Beat { span: 0, ..fine.clone() }), "span"),
+        (beat(Beat { span: 60_001, ..fine.clone() }), "span"),
+        (beat(Beat { watchers: vec![life(1); 7], ..fine.clone() }), "watchers"),
+        (beat(Beat { sync: Some(Sync { base: 2, upto: 1, ..Sync::default() }), ..fine }), "upto"),
+        (Packet { chain: vec![unsorted], ..packet(Body::Holding(Vec::new())) }, "voters"),
+    ] {
+        assert_eq!(parse(&clear(&bad)), Err(Malformed::Field(field)));
+    }
+}
+
+#[test]
+fn the_next_version_is_read_and_the_one_after_is_refused_by_number() {
+    let mut bytes = clear(&packet(Body::Holding(Vec::new())));
+    bytes[2] = VERSION + 1;
+    assert!(parse(&bytes).is_ok());
+    bytes[2] = VERSION + 2;
+    assert_eq!(parse(&bytes), Err(Malformed::Version(VERSION + 2)));
+    bytes[0] = b'X';
+    assert_eq!(parse(&bytes), Err(Malformed::Foreign));
+}
+
+#[test]
+fn only_the_key_opens_and_only_for_the_receiver() {
+    let sealed = Keyring::new(NodeId(1), b"secret").seal(&samples()[0]);
+    let receiver = Keyring::new(NodeId(2), b"secret");
+    assert_eq!(receiver.open(&sealed), Ok(samples()[0].clone()));
+    assert_eq!(Keyring::new(NodeId(2), b"another").open(&sealed), Err(Rejected::Key));
+    assert_eq!(Keyring::new(NodeId(3), b"secret").open(&sealed), Err(Rejected::Key));
+    for index in (0..sealed.len()).filter(|index| *index > 2) {
+        let mut forged = sealed.clone();
+        forged[index] ^= 1;
+        assert_eq!(receiver.open(&forged), Err(Rejected::Key), "byte {index}");
+    }
+    assert_eq!(receiver.open(&vec![0; MAX_PACKET + 1]), Err(Rejected::Oversized));
+    assert!(matches!(receiver.open(&sealed[..HEADER - 1]), Err(Rejected::Malformed(Malformed::Truncated))));
+}
+
+#[test]
+fn nodes_understand_each_other_at_every_step_of_a_rotation() {
+    let packet = &samples()[0];
+    let hears = |from: &Keyring, to: &Keyring| to.open(&from.seal(packet)).as_ref() == Ok(packet);
+    let (mut sender, mut receiver) = (Keyring::new(NodeId(1), b"old"), Keyring::new(NodeId(2), b"old"));
+    sender.rotate(b"new");
+    assert!(hears(&sender, &receiver), "the receiver has the old value only");
+    receiver.rotate(b"new");
+    assert!(hears(&sender, &receiver));
+    sender.forget();
+    assert!(hears(&sender, &receiver), "the receiver is still rotating");
+    receiver.forget();
+    assert!(hears(&sender, &receiver));
+    assert!(!hears(&Keyring::new(NodeId(1), b"old"), &receiver), "the rotation is over");
+}
+
+#[test]
+fn the_largest_packets_are_not_fragmented() {
+    // As large as a machine makes them: 24 changes, 8 repeated questions; 32 refusals; the longest chain.
+    let epoch = |revision| Electorate { revision, speakers: 500, voters: (1..8).map(NodeId).collect() };
+    let sync = Sync {
+        changes: vec![Change { address: address(1), wanted: true }; 24],
+        again: vec![address(1); 8],
+        ..Sync::default()
+    };
+    let beat = Beat {
+        interval: 100,
+        span: 100,
+        watch: 1,
+        watchers: vec![life(1); 6],
+        links: vec![(LinkId(1), true); 8],
+        sync: Some(sync),
+    };
+    let ack = Ack { refused: vec![(address(1), NodeId(1)); 32], ..Ack::default() };
+    for body in [Body::Beat(beat), Body::Ack(ack)] {
+        let packet = Packet { chain: (1..7).map(epoch).collect(), ..packet(body) };
+        let sealed = Keyring::new(NodeId(1), b"secret").seal(&packet);
+        assert!(sealed.len() <= MAX_PACKET, "{}", sealed.len());
+    }
+}
+
+#[test]
+fn the_corpus_of_the_fuzz_target_is_taken() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/membership");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is in the project") {
+        let bytes = std::fs::read(entry.expect("the folder can be read").path()).expect("a file");
+        take(&bytes);
+        count += 1;
+    }
+    if std::env::var_os("WRITE_CORPUS").is_some() {
+        for (number, packet) in samples().iter().enumerate() {
+            std::fs::write(format!("{folder}/sample-{number}"), clear(packet))
+                .expect("the corpus can be written");
+        }
+        return;
+    }
+    assert!(count >= samples().len(), "WRITE_CORPUS=1 writes the samples");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_or_a_machine_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        take(&bytes);
+    }
+
+    #[test]
+    fn no_mutation_of_a_packet_makes_the_parser_or_a_machine_panic(
+        sample in 0_usize..6,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+        truncate: bool,
+    ) {
+        let mut bytes = clear(&samples()[sample]);
+        for (index, value) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = value;
+        }
+        if truncate {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        take(&bytes);
+    }
+}
