@@ -17,8 +17,6 @@ pub enum Fault {
     NewestElectorateOnly,
     /// A refusal by a voter is not heard.
     IgnoresRefusals,
-    /// An acknowledgement of a former life's heartbeat counts.
-    AckOfFormerLife,
     /// A voter lets go before the lease is over.
     SupportTooShort,
     /// A voter gives an address on while it goes on acknowledging the former holder.

@@ -45,21 +45,19 @@ impl Machine {
             epochs
         };
         let voters =
-            epochs.iter().map(|epoch| self.kth(epoch.voters.iter().map(|&n| self.word_of(n, now)).collect()));
+            epochs.iter().map(|epoch| most(epoch.voters.iter().map(|&n| self.word_of(n, now)).collect()));
         let watchers = self.watches.iter().map(|(epoch, watchers)| {
             let valid = watchers.iter().map(|life| self.watcher_until(*life, *epoch));
-            self.kth(valid.chain([always()]).collect())
+            most(valid.chain([always()]).collect())
         });
-        voters.chain(watchers).min().unwrap_or_default()
-    }
-
-    /// Until when more than half of the leases last.
-    fn kth(&self, mut leases: Vec<Instant>) -> Instant {
-        leases.sort_unstable_by(|a, b| b.cmp(a));
-        let needed = leases.len() / 2;
         #[cfg(feature = "faults")]
-        let needed = needed.saturating_sub(usize::from(self.faulty(crate::Fault::HalfIsEnough)));
-        leases.get(needed).copied().unwrap_or_default()
+        if self.faulty(crate::Fault::HalfIsEnough) {
+            let half = |voters: &[NodeId]| {
+                at_least(voters.len() / 2, voters.iter().map(|&n| self.word_of(n, now)).collect())
+            };
+            return epochs.iter().map(|epoch| half(&epoch.voters)).min().unwrap_or_default();
+        }
+        voters.chain(watchers).min().unwrap_or_default()
     }
 
     /// Computes the lease anew and acts where it came or went.
@@ -180,4 +178,15 @@ impl Machine {
             }
         }
     }
+}
+
+/// Until when more than half of the leases last.
+fn most(leases: Vec<Instant>) -> Instant {
+    at_least(leases.len() / 2 + 1, leases)
+}
+
+/// Until when so many of the leases last.
+fn at_least(count: usize, mut leases: Vec<Instant>) -> Instant {
+    leases.sort_unstable_by(|a, b| b.cmp(a));
+    leases.get(count.saturating_sub(1)).copied().unwrap_or_default()
 }

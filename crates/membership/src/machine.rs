@@ -85,7 +85,7 @@ impl Machine {
         // Nodes that start together do not tick together.
         let phase =
             Duration::from_micros(random % 1_000 * u64::try_from(interval.as_millis()).unwrap_or(100));
-        Self {
+        let mut machine = Self {
             profile: settings.profile,
             settings,
             started: now,
@@ -123,7 +123,10 @@ impl Machine {
             restarts: 0,
             #[cfg(feature = "faults")]
             lingering: BTreeSet::new(),
-        }
+        };
+        // Those who are remembered are there although the API may not say so yet.
+        machine.retarget();
+        machine
     }
 
     /// Whether this node may send an answer or announcement for the address at this very moment. To be asked right
@@ -144,6 +147,11 @@ impl Machine {
     /// Who holds the address, as far as this node knows.
     pub fn holder(&self, address: IpAddr) -> Option<NodeId> {
         if self.ledger.is_held(address) { Some(self.settings.node) } else { self.other_holder(address) }
+    }
+
+    /// The profile in use: a slower one than configured where this node's timers are late.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// The electorates that this node goes by, the one in force first.

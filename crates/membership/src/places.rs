@@ -211,7 +211,6 @@ impl Machine {
                         place.told = None;
                         self.due.insert((now, address));
                     }
-                    Some(_) => {}
                     None if large => {
                         let spread = Duration::from_millis(self.draw(60_000));
                         let doubt = now + DOUBT * (1 << (3 * rank.min(4))) / 8 + spread;
@@ -220,7 +219,7 @@ impl Machine {
                             place.doubt = Some(doubt);
                         }
                     }
-                    None => {}
+                    _ => {}
                 }
             }
             None if rank > 0 => {

@@ -43,10 +43,8 @@ impl Machine {
         match packet.body {
             Body::Beat(beat) => self.beaten(now, link, packet.from, packet.sequence, &beat, out),
             Body::Ack(ack) => {
-                let ours = echoed.is_some();
-                #[cfg(feature = "faults")]
-                let ours = ours || self.faulty(crate::Fault::AckOfFormerLife);
-                if ours {
+                // One that answers a former life says nothing of this one.
+                if echoed.is_some() {
                     self.acknowledged(now, from, &ack, out);
                 }
             }

@@ -71,7 +71,7 @@ enum Happening {
     /// A node's timer, where it is still that one.
     Wake(usize, u64),
     /// Something reaches a node.
-    Arrive(usize, Input),
+    Arrive(usize, Box<Input>),
     /// The LAN was asked for an address by a node.
     Probed(usize, IpAddr),
 }
@@ -279,7 +279,7 @@ impl World {
                 Happening::Wake(node, wake) if self.nodes[node].wake == wake => {
                     self.give(node, Input::Timeout);
                 }
-                Happening::Arrive(node, input) => self.give(node, input),
+                Happening::Arrive(node, input) => self.give(node, *input),
                 Happening::Probed(node, address) => {
                     let answered = (0..self.nodes.len()).any(|other| {
                         other != node
@@ -344,7 +344,7 @@ impl World {
                 self.moves.push(Move { at: self.now, node, address, taken: false, cause });
             }
             Output::Probe { address } => {
-                self.schedule(self.now + 100 * MILLI, Happening::Probed(node, address))
+                self.schedule(self.now + 100 * MILLI, Happening::Probed(node, address));
             }
             Output::Remember(chain) => self.nodes[node].disk = chain,
             Output::Event(Event::Drained) => {
@@ -375,10 +375,10 @@ impl World {
         if self.rng.chance(1_000) {
             self.schedule(
                 self.now + delay + 50,
-                Happening::Arrive(to, Input::Packet { link, packet: packet.clone() }),
+                Happening::Arrive(to, Box::new(Input::Packet { link, packet: packet.clone() })),
             );
         }
-        self.schedule(self.now + delay, Happening::Arrive(to, Input::Packet { link, packet }));
+        self.schedule(self.now + delay, Happening::Arrive(to, Box::new(Input::Packet { link, packet })));
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -422,7 +422,7 @@ impl World {
         if self.nodes[node].machine.is_some() {
             return;
         }
-        let seed = self.rng.next();
+        let seed = self.rng.draw();
         let state = &mut self.nodes[node];
         if !disk {
             state.disk.clear();
@@ -450,13 +450,16 @@ impl World {
         let nodes: Vec<NodeId> = self.speakers.iter().map(|&n| self.nodes[n].id).collect();
         let at = self.view_time(node);
         let revision = self.revision;
-        self.schedule(at, Happening::Arrive(node, Input::Speakers { revision, nodes }));
+        self.schedule(at, Happening::Arrive(node, Box::new(Input::Speakers { revision, nodes })));
     }
 
     fn tell_addresses(&mut self, node: usize) {
         let at = self.view_time(node);
         for (address, order) in self.orders() {
-            self.schedule(at, Happening::Arrive(node, Input::Address { address, order, links: Vec::new() }));
+            self.schedule(
+                at,
+                Happening::Arrive(node, Box::new(Input::Address { address, order, links: Vec::new() })),
+            );
         }
     }
 
@@ -478,7 +481,7 @@ impl World {
     fn orders(&self) -> Vec<(IpAddr, Vec<NodeId>)> {
         let order = |address: &IpAddr, nodes: &Vec<usize>| {
             let IpAddr::V4(v4) = address else { return Vec::new() };
-            let key = |id: &NodeId| Rng::new(id.0 ^ u64::from(v4.to_bits())).next();
+            let key = |id: &NodeId| Rng::new(id.0 ^ u64::from(v4.to_bits())).draw();
             let mut order: Vec<NodeId> =
                 nodes.iter().filter(|n| self.speakers.contains(n)).map(|&n| self.nodes[n].id).collect();
             order.sort_by_key(key);
@@ -624,6 +627,12 @@ impl World {
     /// The nodes that are speakers by the API.
     pub fn speakers(&self) -> Vec<usize> {
         self.speakers.iter().copied().collect()
+    }
+
+    /// The longest interval that a running node uses.
+    pub fn slowest(&self) -> Duration {
+        let machines = self.nodes.iter().filter_map(|node| node.machine.as_ref());
+        machines.map(|machine| machine.profile().interval()).max().unwrap_or_default()
     }
 
     /// The nodes that may hold the address and run.
