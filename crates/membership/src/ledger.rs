@@ -118,19 +118,6 @@ impl Ledger {
         held
     }
 
-    /// Holds the address no longer, but goes on wanting it.
-    pub(crate) fn demote(&mut self, address: IpAddr, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(&address)
-            && entry.state == State::Held
-        {
-            entry.state = State::Asking(now);
-            self.held -= 1;
-            if self.held == 0 {
-                self.held_version = 0;
-            }
-        }
-    }
-
     /// What a voter that has followed as `view` says is to be told next.
     pub(crate) fn sync(&self, view: &View) -> Sync {
         let mut changes = Vec::new();

@@ -279,10 +279,9 @@ impl Machine {
                 if behind {
                     self.let_go(address);
                 } else {
-                    self.ledger.demote(address, now);
-                    for view in self.peers.values_mut().map(|peer| &mut peer.view).chain([&mut self.own]) {
-                        view.against.remove(&address);
-                    }
+                    // A new wish: what was granted to the former one counts no more.
+                    self.let_go(address);
+                    self.ledger.ask(address, now);
                     self.due.insert((now + self.interval() * PATIENCE, address));
                 }
                 self.release(now, address, Cause::Overtaken(holder), out);
