@@ -81,6 +81,7 @@ test: check test-unit test-e2e ## Everything that has to pass before a change la
 
 .PHONY: soak
 soak: kubernetes images ## The long tests: random cases by the ten thousand, the end-to-end suite three times over, 50 kills.
+	@SIM_SEEDS=10000 $(CARGO) test --release --locked --package sim --test membership
 	@PROPTEST_CASES=20000 $(CARGO) test --release --locked --package net --package ipam --package l2 --package config --package controller
 	@for round in 1 2 3; do $(CARGO) test --package e2e --locked --test cluster; done
 	@E2E_KILLS=50 $(CARGO) test --package e2e --locked --test allocation
