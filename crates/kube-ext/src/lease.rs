@@ -27,7 +27,8 @@ pub use hold::{Leadership, Tenure};
 
 /// Who runs for which Lease, and how patiently.
 ///
-/// `retry_period` < `renew_deadline` < `lease_duration`; the usual values are 2 s, 10 s and 15 s.
+/// `retry_period` < `renew_deadline` < 9/10 `lease_duration`; the usual values are 2 s, 10 s and 15 s. A candidate takes
+/// a Lease over up to half a second before it has run out, long after its holder has given up.
 #[derive(Clone)]
 pub struct LeaderConfig {
     /// Needs get, list, watch, create and update on leases in the namespace.
