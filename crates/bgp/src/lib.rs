@@ -12,9 +12,8 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing)]
 
-mod instant;
 pub mod packet;
 pub mod rib;
 pub mod session;
 
-pub use instant::Instant;
+pub use net::Instant;

@@ -16,11 +16,10 @@
 pub mod arp;
 pub mod election;
 pub mod ethernet;
-mod instant;
 pub mod ndp;
 mod responder;
 mod schedule;
 
-pub use instant::Instant;
+pub use net::Instant;
 pub use responder::{Cause, Input, Link, Output, Responder};
 pub use schedule::{ADVERTISEMENT_OFFSETS, CONFLICT_DELAY, DEFENCE_INTERVAL, GRATUITOUS_OFFSETS};

@@ -14,7 +14,7 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Says something that has no bound.
-    pub(crate) fn note(&self, text: &str) {
+    pub(crate) fn note(text: &str) {
         println!("controller: {text}");
     }
 
@@ -30,7 +30,7 @@ impl Figures {
 
     /// Memory in bytes, with a bound in MB.
     pub(crate) fn memory(&mut self, what: &str, bytes: u64, bound: u64) {
-        let text = format!("{:.1} MB", bytes as f64 / 1e6);
+        let text = format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10);
         self.say(what, &text, &format!("{bound} MB"), bytes <= bound * 1_000_000);
     }
 

@@ -65,11 +65,10 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     let waits: Vec<Duration> =
         created.iter().map(|(name, at)| given[name].saturating_duration_since(*at)).collect();
     let last = waits.iter().max().copied().context("there are Services")?;
-    let rate = SERVICES as f64 / creating.as_secs_f64();
-    figures
-        .note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate:.0}/s)"));
+    let rate = SERVICES as u128 * 1_000 / creating.as_millis().max(1);
+    Figures::note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate}/s)"));
     figures.time("the longest wait for an address", last, Duration::from_secs(2));
-    figures.note(&format!("the median wait: {:.1?}", median(waits)));
+    Figures::note(&format!("the median wait: {:.1?}", median(waits)));
 
     // One more, again and again.
     let mut waits = Vec::with_capacity(SINGLES);
@@ -81,7 +80,7 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
     figures.time("one more at that fill, p50", median(waits), Duration::from_millis(15));
-    figures.note(&format!("one more at that fill, p99 (n = {SINGLES}): {p99:.1?}"));
+    Figures::note(&format!("one more at that fill, p99 (n = {SINGLES}): {p99:.1?}"));
 
     // Deletion.
     let before = bench.writes().await?;
@@ -90,7 +89,7 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     let deleting = begun.elapsed();
     wait_for("the pool's counters", Duration::from_secs(30), || in_use(cluster, SINGLES))?;
     let after = bench.writes().await?;
-    figures.note(&format!("{SERVICES} services deleted in {deleting:.2?}"));
+    Figures::note(&format!("{SERVICES} services deleted in {deleting:.2?}"));
     figures.count("writes to services for it", after.services - before.services, 0);
     figures.count("writes to pools for it", after.pools - before.pools, SERVICES as u64);
 

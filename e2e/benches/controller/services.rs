@@ -124,17 +124,18 @@ impl Bench {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let text = self.client.request_text(request).await?;
         let count = |resource: &str| {
-            let mut sum = 0.0;
+            let mut sum = 0;
             for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
                 let written =
                     ["PUT", "PATCH", "APPLY"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
                 let status = line.contains(&format!("resource=\"{resource}\""))
                     && line.contains("subresource=\"status\"");
                 if written && status {
-                    sum += line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0.0);
+                    let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+                    sum += format!("{:.0}", value.unwrap_or_default()).parse::<u64>().unwrap_or_default();
                 }
             }
-            sum as u64
+            sum
         };
         Ok(Writes { services: count("services"), pools: count("ipaddresspools") })
     }
