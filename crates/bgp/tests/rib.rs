@@ -245,6 +245,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+fn a_route_that_comes_back_before_its_withdrawal_is_told_as_it_is_now() {
+    let (mut rib, mut router) = (AdjRibOut::new(), Router::new(true));
+    let prefix = host(Family::V4, 5);
+    let want =
+        |rib: &mut AdjRibOut, kind: Option<u16>| rib.change(&Change { prefix, route: kind.map(route) });
+    rib.up(internal());
+    rib.set_leaving(true);
+    want(&mut rib, Some(0));
+    drain(&mut rib, &mut router);
+    want(&mut rib, None);
+    rib.set_leaving(false);
+    want(&mut rib, Some(0));
+    drain(&mut rib, &mut router);
+    assert_eq!(
+        router.routes[&prefix].communities,
+        [Community::new(64_512, 0)],
+        "without the one for leaving"
+    );
+}
+
 proptest! {
     #[test]
     fn after_any_history_the_peer_knows_what_is_wanted(

@@ -279,8 +279,9 @@ impl AdjRibOut {
             return;
         }
         for (prefix, entry) in &mut self.entries {
+            // Also one that waits to be withdrawn: should it be wanted once more, what the peer knows is not it.
             if families.contains(Family::of(prefix.addr())) {
-                entry.again = entry.wanted.is_some();
+                entry.again = true;
             }
         }
         self.mark_all(|family| families.contains(family));
