@@ -140,10 +140,16 @@ impl Admin {
     /// Puts the spec of `object` in the place of that of the object of its name.
     pub(crate) async fn update(&self, object: &Object, dry_run: bool) -> Answer {
         let api = self.api(object, NAMESPACE);
-        let mut present = api.get(&object.name).await?;
-        present.data["spec"] = object.spec.clone();
         let params = PostParams { dry_run, ..PostParams::default() };
-        answer(api.replace(&object.name, &params, &present).await)
+        loop {
+            let mut present = api.get(&object.name).await?;
+            present.data["spec"] = object.spec.clone();
+            match api.replace(&object.name, &params, &present).await {
+                // The controller has written the status in between.
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                answered => return answer(answered),
+            }
+        }
     }
 
     /// Deletes it where it exists.
