@@ -4,6 +4,10 @@
 //! Each test has a namespace and addresses of its own, so most of them run at once. What a test waits for is a fact,
 //! which a [`mirror`] of the API server tells of.
 
+#[macro_use]
+#[path = "../common/suite.rs"]
+mod suite;
+
 mod away;
 mod changes;
 mod churn;
@@ -17,28 +21,22 @@ mod requests;
 mod sharing;
 mod support;
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::{Cluster, Options, end_after};
-use libtest_mimic::{Arguments, Failed, Trial};
+use e2e::{Cluster, Options};
+use libtest_mimic::Arguments;
 
 use crate::mirror::Mirror;
+use crate::suite::{Shared, collect, trials};
 use crate::support::{NAMESPACE, ROLLOUT, World};
 
 /// How long the suite may take, with its images built, and with the long form of the kill test.
 const BUDGET: Duration = Duration::from_secs(10 * 60);
 
-type Test = fn(&World) -> Result<()>;
-
-macro_rules! tests {
-    ($module:ident: $($name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as Test)),*]
-    };
-}
+type Test = suite::Test<World>;
 
 /// Its pools are for everybody: no Service of another test may wait for an address.
 const FIRST: &[(&str, Test)] = tests!(pools: pools_for_everybody_come_last_and_by_name);
@@ -105,6 +103,14 @@ const ALONE: [&[(&str, Test)]; 3] = [
     ),
 ];
 
+impl Shared for World {
+    const SUITE: &'static str = "allocation";
+
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
@@ -113,17 +119,11 @@ fn main() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
-    let alive: Arc<OnceLock<Weak<World>>> = Arc::default();
-    let watched = Arc::clone(&alive);
-    end_after(BUDGET, move || {
-        if let Some(world) = watched.get().and_then(Weak::upgrade) {
-            collect(&world.cluster);
-        }
-    });
+    let alive = suite::limit(BUDGET);
     let options = Options { nodes: 1, ..Options::new(&format!("test-alloc-{}", std::process::id())) };
     let cluster = Cluster::up(&options)?;
     if let Err(error) = prepare(&cluster) {
-        collect(&cluster);
+        collect(&cluster, World::SUITE);
         return Err(error.context("preparing the cluster"));
     }
     let mirror = Mirror::follow(&cluster)?;
@@ -139,36 +139,13 @@ fn main() -> Result<ExitCode> {
     failed |= run(&TOGETHER.concat(), 6);
     failed |= run(&ALONE.concat(), 1);
     if failed {
-        collect(&world.cluster);
+        collect(&world.cluster, World::SUITE);
     }
     let World { cluster, mirror, .. } = Arc::into_inner(world).context("a test still holds the cluster")?;
     drop(mirror);
     cluster.down()?;
     println!("suite allocation took {:.0?} of {BUDGET:?}", start.elapsed());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The tests as the runner takes them.
-fn trials(tests: &[(&'static str, Test)], world: Option<&Arc<World>>) -> Vec<Trial> {
-    tests
-        .iter()
-        .map(|&(name, test)| {
-            let world = world.cloned();
-            Trial::test(name, move || {
-                let world = world.ok_or_else(|| Failed::from("there is no cluster"))?;
-                test(&world).map_err(|error| Failed::from(format!("{error:?}")))
-            })
-        })
-        .collect()
-}
-
-/// Keeps what explains a failure, and says where.
-fn collect(cluster: &Cluster) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/diagnostics/allocation");
-    match cluster.collect(&folder) {
-        Ok(()) => eprintln!("what the cluster was like: {}", folder.display()),
-        Err(error) => eprintln!("what the cluster was like is lost: {error:#}"),
-    }
 }
 
 /// Gives the cluster the operator and the MetalLB resource.

@@ -3,6 +3,10 @@
 //! One cluster serves them all. First the tests of Services run, several at once; then, one after the other,
 //! those that roll out the speakers or break something. What a test waits for is a fact, never a time.
 
+#[macro_use]
+#[path = "../common/suite.rs"]
+mod suite;
+
 mod faults;
 mod operator;
 mod services;
@@ -10,25 +14,20 @@ mod support;
 mod webhook;
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::{Cluster, Options, end_after};
-use libtest_mimic::{Arguments, Failed, Trial};
+use e2e::{Cluster, Options};
+use libtest_mimic::Arguments;
 
+use crate::suite::{Shared, collect, trials};
 use crate::support::{SOON, World, file};
 
 /// How long the suite may take, with its images built.
 const BUDGET: Duration = Duration::from_secs(12 * 60);
 
-type Test = fn(&World) -> Result<()>;
-
-macro_rules! tests {
-    ($module:ident: $($name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as Test)),*]
-    };
-}
+type Test = suite::Test<World>;
 
 /// The tutorial, as someone does it who has just installed: its pool is the only one.
 const FIRST: &[(&str, Test)] = tests!(services: the_client_reaches_the_pod_by_an_address_found_by_arp);
@@ -81,6 +80,14 @@ const ALONE: [&[(&str, Test)]; 4] = [
     ),
 ];
 
+impl Shared for World {
+    const SUITE: &'static str = "cluster";
+
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
@@ -89,18 +96,12 @@ fn main() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
-    let alive: Arc<OnceLock<Weak<World>>> = Arc::default();
-    let watched = Arc::clone(&alive);
-    end_after(BUDGET, move || {
-        if let Some(world) = watched.get().and_then(Weak::upgrade) {
-            collect(&world);
-        }
-    });
+    let alive = suite::limit(BUDGET);
     let options = Options { nodes: 3, ..Options::new(&format!("test-cluster-{}", std::process::id())) };
     let world = Arc::new(World { cluster: Cluster::up(&options)? });
     alive.get_or_init(|| Arc::downgrade(&world));
     if let Err(error) = prepare(&world) {
-        collect(&world);
+        collect(&world.cluster, World::SUITE);
         return Err(error.context("preparing the cluster"));
     }
     println!("cluster ready after {:.0?}", start.elapsed());
@@ -116,35 +117,12 @@ fn main() -> Result<ExitCode> {
     failed |= run(&TOGETHER.concat(), 6);
     failed |= run(&ALONE.concat(), 1);
     if failed {
-        collect(&world);
+        collect(&world.cluster, World::SUITE);
     }
     let world = Arc::into_inner(world).context("a test still holds the cluster")?;
     world.cluster.down()?;
     println!("suite cluster took {:.0?} of {BUDGET:?}", start.elapsed());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The tests as the runner takes them.
-fn trials(tests: &[(&'static str, Test)], world: Option<&Arc<World>>) -> Vec<Trial> {
-    tests
-        .iter()
-        .map(|&(name, test)| {
-            let world = world.cloned();
-            Trial::test(name, move || {
-                let world = world.ok_or_else(|| Failed::from("there is no cluster"))?;
-                test(&world).map_err(|error| Failed::from(format!("{error:?}")))
-            })
-        })
-        .collect()
-}
-
-/// Keeps what explains a failure, and says where.
-fn collect(world: &World) {
-    let folder = file("../build/diagnostics/cluster");
-    match world.cluster.collect(&folder) {
-        Ok(()) => eprintln!("what the cluster was like: {}", folder.display()),
-        Err(error) => eprintln!("what the cluster was like is lost: {error:#}"),
-    }
 }
 
 /// Gives the cluster the operator, the MetalLB resource and the Pods that the tests use.

@@ -3,6 +3,10 @@
 //! One cluster serves them all. They share MetalLB's namespace, where every object has a say in what is valid: so one
 //! runs after the other, but for those about the servers. What a test waits for is a fact, never a time.
 
+#[macro_use]
+#[path = "../common/suite.rs"]
+mod suite;
+
 mod definitions;
 mod kinds;
 mod mistakes;
@@ -14,17 +18,18 @@ mod serving;
 mod support;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::{Cluster, Options, end_after};
-use libtest_mimic::{Arguments, Failed, Trial};
+use e2e::{Cluster, Options};
+use libtest_mimic::Arguments;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::objects::{Admin, until};
-use crate::support::{World, file};
+use crate::suite::{Shared, collect, trials};
+use crate::support::World;
 
 /// How long the suite may take, with its images built.
 const BUDGET: Duration = Duration::from_secs(5 * 60);
@@ -34,13 +39,7 @@ const CONFIGURATION: &str = "metallb-webhook-configuration";
 const RULED: [&str; 6] =
     ["bfdprofiles", "bgpadvertisements", "bgppeers", "communities", "ipaddresspools", "l2advertisements"];
 
-type Test = fn(&Suite) -> Result<()>;
-
-macro_rules! tests {
-    ($module:ident: $($name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as Test)),*]
-    };
-}
+type Test = suite::Test<Suite>;
 
 /// Tests that make objects in MetalLB's namespace, with the webhooks as they are.
 const GUARDED: [&[(&str, Test)]; 3] = [
@@ -158,6 +157,14 @@ fn strip(schema: &mut Value) {
     }
 }
 
+impl Shared for Suite {
+    const SUITE: &'static str = "webhook";
+
+    fn cluster(&self) -> &Cluster {
+        &self.world.cluster
+    }
+}
+
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
@@ -166,18 +173,12 @@ fn main() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
-    let alive: Arc<OnceLock<Weak<Suite>>> = Arc::default();
-    let watched = Arc::clone(&alive);
-    end_after(BUDGET, move || {
-        if let Some(suite) = watched.get().and_then(Weak::upgrade) {
-            collect(&suite);
-        }
-    });
+    let alive = suite::limit(BUDGET);
     let options = Options { nodes: 1, ..Options::new(&format!("test-webhook-{}", std::process::id())) };
     let suite = Arc::new(Suite::new(Cluster::up(&options)?)?);
     alive.get_or_init(|| Arc::downgrade(&suite));
     if let Err(error) = prepare(&suite) {
-        collect(&suite);
+        collect(&suite.world.cluster, Suite::SUITE);
         return Err(error.context("preparing the cluster"));
     }
     println!("cluster ready after {:.0?}", start.elapsed());
@@ -189,7 +190,7 @@ fn main() -> Result<ExitCode> {
         println!("{:.0?} have passed", start.elapsed());
     }
     if failed {
-        collect(&suite);
+        collect(&suite.world.cluster, Suite::SUITE);
     }
     let suite = Arc::into_inner(suite).context("a test still holds the cluster")?;
     for figure in suite.figures.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -199,29 +200,6 @@ fn main() -> Result<ExitCode> {
     suite.world.cluster.down()?;
     println!("suite webhook took {:.0?} of {BUDGET:?}", start.elapsed());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The tests as the runner takes them.
-fn trials(tests: &[(&'static str, Test)], suite: Option<&Arc<Suite>>) -> Vec<Trial> {
-    tests
-        .iter()
-        .map(|&(name, test)| {
-            let suite = suite.cloned();
-            Trial::test(name, move || {
-                let suite = suite.ok_or_else(|| Failed::from("there is no cluster"))?;
-                test(&suite).map_err(|error| Failed::from(format!("{error:?}")))
-            })
-        })
-        .collect()
-}
-
-/// Keeps what explains a failure, and says where.
-fn collect(suite: &Suite) {
-    let folder = file("../build/diagnostics/webhook");
-    match suite.world.cluster.collect(&folder) {
-        Ok(()) => eprintln!("what the cluster was like: {}", folder.display()),
-        Err(error) => eprintln!("what the cluster was like is lost: {error:#}"),
-    }
 }
 
 /// Gives the cluster the operator and the MetalLB resource.

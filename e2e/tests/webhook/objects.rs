@@ -141,15 +141,16 @@ impl Admin {
     pub(crate) async fn update(&self, object: &Object, dry_run: bool) -> Answer {
         let api = self.api(object, NAMESPACE);
         let params = PostParams { dry_run, ..PostParams::default() };
-        loop {
+        until(&format!("{} {} to be written", object.kind, object.name), async || {
             let mut present = api.get(&object.name).await?;
             present.data["spec"] = object.spec.clone();
             match api.replace(&object.name, &params, &present).await {
                 // The controller has written the status in between.
-                Err(kube::Error::Api(status)) if status.is_conflict() => {}
-                answered => return answer(answered),
+                Err(kube::Error::Api(status)) if status.is_conflict() => bail!("{}", status.message),
+                answered => Ok(answer(answered)),
             }
-        }
+        })
+        .await?
     }
 
     /// Deletes it where it exists.
