@@ -40,8 +40,7 @@ impl PoolGauges {
 
     /// Shows no pool any more.
     pub(crate) fn forget(&self) {
-        let Self { total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services } = self;
-        for gauges in [total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services] {
+        for gauges in self.all() {
             gauges.reset();
         }
     }
@@ -49,8 +48,7 @@ impl PoolGauges {
     /// Shows what is in a pool, or with `None` the pool no more.
     pub(crate) fn show(&self, pool: &str, measure: Option<Measure>) {
         let Some(Measure { usage, services }) = measure else {
-            let Self { total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services } = self;
-            for gauges in [total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services] {
+            for gauges in self.all() {
                 gauges.remove([pool]);
             }
             return;
@@ -67,6 +65,11 @@ impl PoolGauges {
         ] {
             gauges.with([pool]).set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+    }
+
+    fn all(&self) -> [&Gauges<1>; 7] {
+        let Self { total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services } = self;
+        [total, total_v4, total_v6, in_use, in_use_v4, in_use_v6, services]
     }
 }
 

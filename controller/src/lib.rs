@@ -25,8 +25,6 @@ mod runtime;
 mod secret;
 pub mod service;
 mod state;
-#[cfg(test)]
-mod testing;
 mod writer;
 
 pub use admission::reviews_of;

@@ -66,15 +66,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
     };
+    // Both end at the same time: a program that is told to stop has only seconds.
     stop.send_replace(true);
-    if let Some(task) = giving {
+    let webhooks = webhooks.map(|served| {
+        served.stop.send_replace(true);
+        served.task
+    });
+    for task in giving.into_iter().chain(webhooks) {
         // An error would be a panic that the log has told of.
         task.await.ok();
-    }
-    if let Some(served) = webhooks {
-        served.stop.send_replace(true);
-        // An error would be a panic that the log has told of.
-        served.task.await.ok();
     }
     outcome
 }

@@ -1,16 +1,15 @@
 //! A replica and an API server by hand: what a standby does when the Lease becomes its own.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::MutexGuard;
 
 use kube_ext::LeaderConfig;
+use kube_ext::testing::{Answers, Asked, Fake};
 use metrics::Metrics;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::testing::{self, Asked, Server};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/metallb-system/leases";
 const SERVICES: &str = "/api/v1/services";
@@ -52,7 +51,9 @@ impl Store {
     fn list(items: &[&Value]) -> Value {
         json!({"metadata": {"resourceVersion": "9"}, "items": items})
     }
+}
 
+impl Answers for Store {
     fn handle(&mut self, asked: Asked) {
         let (method, path) = asked.what.split_once(' ').expect("a method and a path");
         let (method, path) = (method.to_owned(), path.to_owned());
@@ -108,33 +109,16 @@ impl Store {
     }
 }
 
-#[derive(Clone, Default)]
-struct Cluster {
-    store: Arc<Mutex<Store>>,
-    asked: Arc<Notify>,
-}
+#[derive(Default)]
+struct Cluster(Fake<Store>);
 
 impl Cluster {
-    fn store(&self) -> std::sync::MutexGuard<'_, Store> {
-        self.store.lock().expect("no test panics while it looks at the store")
-    }
-
-    fn serve(&self, mut server: Server) {
-        let cluster = self.clone();
-        tokio::spawn(async move {
-            while let Some(asked) = server.next().await {
-                cluster.store().handle(asked);
-                cluster.asked.notify_one();
-            }
-        });
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store()
     }
 
     async fn until(&self, what: &str, happened: impl Fn(&Store) -> bool) {
-        let all = async {
-            while !happened(&self.store()) {
-                self.asked.notified().await;
-            }
-        };
+        let all = self.0.until(happened);
         timeout(Duration::from_secs(5), all).await.unwrap_or_else(|_| panic!("{what} within five seconds"));
     }
 
@@ -161,8 +145,7 @@ impl Cluster {
         &self,
         renew_deadline: Duration,
     ) -> (channel::Receiver<Option<String>>, channel::Sender<bool>, JoinHandle<End>) {
-        let (client, server) = testing::client();
-        self.serve(server);
+        let client = self.0.client();
         let (hindrance, ready) = channel::channel(Some("starting".to_owned()));
         let metrics = Metrics::new();
         let reports = Arc::new(Reports {

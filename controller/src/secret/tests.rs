@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Asked, client};
+use kube_ext::testing::{Asked, client};
 use serde_json::json;
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Asked, Server, client};
+use kube_ext::testing::{Asked, Server, client};
 
 const ALL: &str = "/apis/metallb.io/v1beta1/namespaces/metallb-system/configurationstates";
 

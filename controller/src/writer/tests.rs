@@ -2,7 +2,7 @@ use kube_ext::ObjectKey;
 
 use super::*;
 use crate::action::Desired;
-use crate::testing::{Server, client};
+use kube_ext::testing::{Server, client};
 
 /// A Service as the server has it, with things that this program knows nothing of.
 fn object() -> Value {

@@ -17,8 +17,8 @@ mod gate;
 mod key;
 mod lease;
 mod signal;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod watch;
 
 pub use client::{ClientError, client};

@@ -37,13 +37,13 @@ impl Tenure {
 /// The renewing task, which must not outlive its [`Leadership`].
 struct Renewing {
     task: JoinHandle<()>,
-    until: Until,
+    /// For its end only.
+    _until: Until,
 }
 
 impl Drop for Renewing {
     fn drop(&mut self) {
         self.task.abort();
-        self.until.0.send_replace(None);
     }
 }
 
@@ -65,7 +65,7 @@ impl Leadership {
             let (terms, until) = (terms.clone(), until.clone());
             async move { renew(&terms, lease, since, &until).await }
         });
-        Self { terms, renewing: Renewing { task, until }, tenure: Tenure(tenure) }
+        Self { terms, renewing: Renewing { task, _until: until }, tenure: Tenure(tenure) }
     }
 
     /// Until when the Lease is ours.

@@ -1,10 +1,7 @@
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use super::*;
-use crate::testing::{self, Asked, Server};
+use crate::testing::{self, Answers, Asked, Fake};
 
 const OBJECT: &str = "/apis/coordination.k8s.io/v1/namespaces/metallb-system/leases/operator";
 /// Long enough that a hand-over is told from an expiry, short enough to wait for one.
@@ -44,7 +41,9 @@ impl Store {
             asked.answer(200, &json!({"type": "MODIFIED", "object": lease}));
         }
     }
+}
 
+impl Answers for Store {
     fn handle(&mut self, asked: Asked) {
         if self.dead {
             self.hanging.push(asked);
@@ -86,45 +85,16 @@ impl Store {
     }
 }
 
-/// An API server with one Lease, for as many clients as wanted.
-#[derive(Clone, Default)]
-struct Cluster {
-    store: Arc<Mutex<Store>>,
-    asked: Arc<Notify>,
-}
+type Cluster = Fake<Store>;
 
 impl Cluster {
-    fn store(&self) -> std::sync::MutexGuard<'_, Store> {
-        self.store.lock().expect("no test panics while it looks at the store")
-    }
-
-    /// Answers what comes from `server` until its client is gone.
-    fn serve(&self, mut server: Server) {
-        let cluster = self.clone();
-        tokio::spawn(async move {
-            while let Some(asked) = server.next().await {
-                cluster.store().handle(asked);
-                cluster.asked.notify_one();
-            }
-        });
-    }
-
-    /// Waits for what requests bring about.
-    async fn until(&self, happened: impl Fn(&Store) -> bool) {
-        while !happened(&self.store()) {
-            self.asked.notified().await;
-        }
-    }
-
     fn candidate(&self, identity: &str) -> LeaderElector {
         self.candidate_with(identity, Duration::from_secs(10))
     }
 
     fn candidate_with(&self, identity: &str, renew_deadline: Duration) -> LeaderElector {
-        let (client, server) = testing::client();
-        self.serve(server);
         LeaderElector::new(LeaderConfig {
-            client,
+            client: self.client(),
             namespace: "metallb-system".into(),
             name: "operator".into(),
             identity: identity.into(),
