@@ -234,11 +234,6 @@ impl<K: Clone + Ord + Hash + Display> Allocator<K> {
         all.into_iter()
     }
 
-    /// Whether a pool of this name is in force.
-    pub fn has_pool(&self, name: &str) -> bool {
-        self.pools.number(name).is_some()
-    }
-
     /// Whether some Service has the address.
     pub fn in_use(&self, address: IpAddr) -> bool {
         self.records.contains_key(&address)

@@ -18,7 +18,7 @@ use crate::voter::Voter;
 
 /// One node's part of the protocol. See [`crate`] for the whole.
 #[derive(Clone, Debug, Hash)]
-#[allow(clippy::struct_excessive_bools, reason = "they are independent facts, not a state in disguise")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts, not a state in disguise")]
 pub struct Machine {
     pub(crate) settings: Settings,
     pub(crate) started: Instant,

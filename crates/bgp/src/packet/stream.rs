@@ -86,7 +86,7 @@ impl Stream {
 
     /// The next whole message, or `None` until more bytes come. The header is judged as soon as it is there. After an
     /// error there is nothing to be had any more.
-    #[allow(clippy::should_implement_trait)]
+    #[expect(clippy::should_implement_trait, reason = "that it gives `None` now does not mean that it ends")]
     pub fn next(&mut self) -> Result<Option<Frame>, HeaderError> {
         let mut reader = Reader::new(self.bytes.get(self.taken..).unwrap_or_default());
         let (Some(marker), Some(length), Some(kind)) = (reader.array::<16>(), reader.u16(), reader.u8())

@@ -12,8 +12,7 @@ use crate::packet::{
 };
 
 /// What of an established session decides how routes look to the peer.
-// Each is negotiated apart from the others.
-#[allow(clippy::struct_excessive_bools)]
+#[expect(clippy::struct_excessive_bools, reason = "each is negotiated apart from the others")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
     /// Whether the peer is of our AS.

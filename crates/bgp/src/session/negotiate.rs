@@ -14,8 +14,7 @@ use crate::packet::{
 use crate::rib::Outbound;
 
 /// What a session has agreed on.
-// Each is negotiated apart from the others.
-#[allow(clippy::struct_excessive_bools)]
+#[expect(clippy::struct_excessive_bools, reason = "each is negotiated apart from the others")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The peer's AS.

@@ -1,7 +1,6 @@
 //! What must hold of any bytes: the body of the fuzz targets, run on random and on kept inputs by ordinary tests, too.
 
-// Each test and fuzz target uses some of them.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test and fuzz target uses some of them")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A session under test, with the driver and the router played by the test.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A router that believes everything: what a peer knows after some messages.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Random messages that are valid.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
