@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// The images' tag.
     #[arg(long, default_value = "dev")]
     tag: String,
+    /// Compile in a fraction of the time, for trying a change out: the programs are larger and slower.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// Builds the programs and writes `build/images/NAME.tar` for each.
@@ -52,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         machine == "x86_64",
         "images are built for x86_64 by a machine of that kind and this is {machine}: run this on an x86_64 machine"
     );
-    let binaries = build()?;
+    let binaries = build(if options.quick { "quick" } else { "release" })?;
     let folder = workspace::root().join("build/images");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for image in &IMAGES {
@@ -67,10 +70,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Compiles every program statically; the folder that holds them.
-fn build() -> Result<std::path::PathBuf> {
+fn build(profile: &str) -> Result<std::path::PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace::root()).args(["build", "--release", "--locked", "--target", TARGET]);
+    command.current_dir(workspace::root()).args([
+        "build",
+        "--profile",
+        profile,
+        "--locked",
+        "--target",
+        TARGET,
+    ]);
     for image in &IMAGES {
         command.args(["--package", image.package, "--bin", image.program]);
     }
@@ -84,7 +94,7 @@ fn build() -> Result<std::path::PathBuf> {
     ensure!(status.success(), "the programs do not compile (see above)");
     let folder =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace::root().join("target"), Into::into);
-    Ok(folder.join(TARGET).join("release"))
+    Ok(folder.join(TARGET).join(profile))
 }
 
 /// An image of one file as an OCI layout in a tar (image-spec v1.1, image-layout.md), and the digest of its
