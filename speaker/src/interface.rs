@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use l2::{Cause, Input, Instant, Output, Responder};
@@ -21,6 +22,11 @@ const FRAME: usize = 2048;
 
 /// How long to wait before broken sockets are opened again.
 const REOPEN: Duration = Duration::from_secs(1);
+
+/// Whether this node may say at this moment that an address is here: asked right before each frame about it is
+/// sent, by the thread that sends it, so it has to be quick. What may not be said is dropped: the address stays
+/// held, and what is said of it goes on as soon as the answer is yes again.
+pub type MayAnswer = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// Another host on the interface's network insists on an address of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +51,21 @@ pub struct Interface {
 type Order = (Command, Option<AddressCounts>);
 
 impl Interface {
-    /// Starts to answer on the interface with this number and name; conflicts are reported to `reports`.
+    /// Starts to answer on the interface with this number and name, for what is taken and `may_answer` allows;
+    /// conflicts are reported to `reports`.
     pub fn open(
         index: u32,
         name: String,
         link: l2::Link,
         counts: Counts,
         reports: mpsc::Sender<Conflict>,
+        may_answer: MayAnswer,
     ) -> Self {
         // Unbounded, so that whoever decides is never held up by one slow interface; there are only as many
         // commands as changes.
         let (commands, queue) = mpsc::unbounded_channel();
-        let driver = Driver { index, name, responder: Responder::new(link), counts: HashMap::new(), reports };
+        let (responder, held) = (Responder::new(link), HashMap::new());
+        let driver = Driver { index, name, responder, counts: held, reports, may_answer };
         Self { commands, counts, task: tokio::spawn(driver.run(queue)) }
     }
 
@@ -87,6 +96,7 @@ struct Driver {
     /// Of each address held.
     counts: HashMap<IpAddr, AddressCounts>,
     reports: mpsc::Sender<Conflict>,
+    may_answer: MayAnswer,
 }
 
 /// What the task waits for.
@@ -225,10 +235,13 @@ impl Driver {
                         Family::V4 => &sockets.arp,
                         Family::V6 => &sockets.ndp,
                     };
-                    match socket.send(&frame).await {
-                        Ok(()) => {
+                    match socket.send(&frame, || (self.may_answer)(address)).await {
+                        Ok(true) => {
                             debug!(interface = self.name, %address, cause = cause_text(cause), "sent");
                             counts.inspect(|counts| counts.sent(cause));
+                        }
+                        Ok(false) => {
+                            debug!(interface = self.name, %address, "not sent: no right to answer now")
                         }
                         // A full queue or a link that just went down: the next announcement or question
                         // makes up for it.

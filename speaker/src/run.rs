@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use announce::Settings;
@@ -22,7 +23,7 @@ use crate::args::Args;
 use crate::core::{Core, Effect, Input};
 use crate::counts::Counts;
 use crate::exclude::Exclude;
-use crate::interface::{Conflict, Interface};
+use crate::interface::{Conflict, Interface, MayAnswer};
 use crate::state::{Desired, StateWriter};
 use crate::status::{StatusInput, StatusWriter};
 use crate::watches::{self, Viewpoint};
@@ -74,6 +75,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         probes: probes.clone(),
         ready: false,
         reports: mpsc::channel(QUEUE),
+        // Who is elected by the API's view is the only one who answers (docs/adr/0003).
+        may_answer: Arc::new(|_| true),
     };
     tokio::select! {
         () = owner.run(queue) => anyhow::bail!("the queue of changes was closed"),
@@ -120,6 +123,7 @@ struct Owner {
     probes: Probes,
     ready: bool,
     reports: (mpsc::Sender<Conflict>, mpsc::Receiver<Conflict>),
+    may_answer: MayAnswer,
 }
 
 fn now() -> Instant {
@@ -166,8 +170,8 @@ impl Owner {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Open { index, name, link } => {
-                let interface =
-                    Interface::open(index, name, link, self.counts.clone(), self.reports.0.clone());
+                let (counts, reports) = (self.counts.clone(), self.reports.0.clone());
+                let interface = Interface::open(index, name, link, counts, reports, self.may_answer.clone());
                 self.interfaces.insert(index, interface);
             }
             Effect::Close { index } => drop(self.interfaces.remove(&index)),

@@ -4,6 +4,8 @@
 mod netns;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use l2::{arp, ethernet};
@@ -14,7 +16,7 @@ use nix::net::if_::if_nametoindex;
 use sockets::{PacketSocket, Traffic};
 use speaker::core::Command;
 use speaker::counts::Counts;
-use speaker::interface::{Conflict, Interface};
+use speaker::interface::{Conflict, Interface, MayAnswer};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -41,9 +43,13 @@ fn open() -> (Interface, mpsc::Receiver<Conflict>) {
 }
 
 fn open_counted(counts: &Counts) -> (Interface, mpsc::Receiver<Conflict>) {
+    open_with(counts, Arc::new(|_| true))
+}
+
+fn open_with(counts: &Counts, may_answer: MayAnswer) -> (Interface, mpsc::Receiver<Conflict>) {
     let (reports, reported) = mpsc::channel(8);
     let index = if_nametoindex(OWN).expect("the interface is there");
-    (Interface::open(index, OWN.to_owned(), link(), counts.clone(), reports), reported)
+    (Interface::open(index, OWN.to_owned(), link(), counts.clone(), reports, may_answer), reported)
 }
 
 /// The value of a counter of Layer 2.
@@ -119,6 +125,28 @@ fn arping_finds_an_address_while_it_is_held_and_no_longer() {
         assert!(found && text.contains(OWN_MAC), "{text}");
         drop(interface);
         assert!(!arping(&lan).await.0, "the task has ended");
+    });
+}
+
+#[test]
+fn a_held_address_is_neither_announced_nor_answered_for_without_the_right_to() {
+    let lan = Lan::new();
+    run(async {
+        let right = Arc::new(AtomicBool::new(false));
+        let has = right.clone();
+        let counts = Counts::new(&Metrics::new(), "iris1");
+        let (interface, _reports) = open_with(&counts, Arc::new(move |_| has.load(Ordering::Relaxed)));
+        let peer = listen(&lan);
+        interface.tell(Command::Take(address(V4)));
+        assert!(!arping(&lan).await.0, "there is no right to answer");
+        right.store(true, Ordering::Relaxed);
+        let (found, text) = arping(&lan).await;
+        assert!(found && text.contains(OWN_MAC), "{text}");
+        // The first that the LAN hears is what is said with the right: the answer, or an announcement after it.
+        let first = hear(&peer).await;
+        assert_eq!(IpAddr::from(first.sender_ip), address(V4));
+        right.store(false, Ordering::Relaxed);
+        assert!(!arping(&lan).await.0, "the right is gone");
     });
 }
 

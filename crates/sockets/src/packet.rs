@@ -49,12 +49,17 @@ impl PacketSocket {
         }
     }
 
-    /// Sends a frame, waiting for room in the socket's queue.
-    pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
+    /// Sends a frame, waiting for room in the socket's queue; whether it was sent.
+    ///
+    /// `may` is asked right before each attempt, after all waiting: a frame that it does not allow is dropped.
+    pub async fn send(&self, frame: &[u8], may: impl Fn() -> bool) -> io::Result<bool> {
         loop {
             let mut ready = self.socket.writable().await?;
-            if let Ok(result) = ready.try_io(|socket| socket.get_ref().send(frame)) {
-                return result.map(|_sent| ());
+            let attempt = |socket: &AsyncFd<Socket>| {
+                if may() { socket.get_ref().send(frame).map(|_sent| true) } else { Ok(false) }
+            };
+            if let Ok(result) = ready.try_io(attempt) {
+                return result;
             }
         }
     }

@@ -48,13 +48,13 @@ fn only_arp_requests_and_replies_of_others_are_received() {
     netns::run(async {
         let own = open(Traffic::Arp);
         let peer = open_in_peer(&lan, Traffic::Arp);
-        own.send(&gratuitous(1, OWN_MAC)).await.expect("sent");
+        own.send(&gratuitous(1, OWN_MAC), || true).await.expect("sent");
         let mut reverse = gratuitous(2, PEER_MAC);
         *reverse.get_mut(14 + 7).expect("the operation") = 3;
         let mut internet = gratuitous(3, PEER_MAC);
         internet.get_mut(12..14).expect("the type").copy_from_slice(&[0x08, 0x00]);
         for frame in [&reverse, &internet, &gratuitous(4, PEER_MAC)] {
-            peer.send(frame).await.expect("sent");
+            peer.send(frame, || true).await.expect("sent");
         }
         let frame = receive(&own).await;
         assert_eq!(frame, gratuitous(4, PEER_MAC), "nothing else comes before the last");
@@ -77,7 +77,7 @@ fn of_ipv6_only_neighbor_messages_are_received() {
             frame
         };
         for frame in [patched(14 + 6, 17), patched(14 + 40, 134), wanted.clone()] {
-            peer.send(&frame).await.expect("sent");
+            peer.send(&frame, || true).await.expect("sent");
         }
         // The peer's kernel has neighbor messages of its own; of ours only the last may come.
         loop {
@@ -100,7 +100,7 @@ fn frames_arrive_again_after_the_interface_was_down() {
         lan.run(&format!("ip link set {OWN} down"));
         lan.run(&format!("ip link set {OWN} up"));
         let peer = open_in_peer(&lan, Traffic::Arp);
-        peer.send(&gratuitous(4, PEER_MAC)).await.expect("sent");
+        peer.send(&gratuitous(4, PEER_MAC), || true).await.expect("sent");
         let mut buffer = [0; 100];
         let error = timeout(Duration::from_secs(10), own.receive(&mut buffer)).await.expect("told in time");
         let error = error.expect_err("the interface was down");
