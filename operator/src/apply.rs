@@ -72,11 +72,13 @@ impl Applier {
     /// Makes the objects so. Gives them as they are then, and what failed; one that fails holds up no other.
     pub(crate) async fn apply(&self, objects: &Objects, live: &Live) -> (Live, Vec<Failure>) {
         let exclude_l2 = self.object(&objects.exclude_l2, live.exclude_l2.as_ref()).await;
+        let speakers = self.object(&objects.speakers, live.speakers.as_ref()).await;
         let controller = self.object(&objects.controller, live.controller.as_ref()).await;
         let speaker = self.object(&objects.speaker, live.speaker.as_ref()).await;
         let mut failures = Vec::new();
         let after = Live {
             exclude_l2: settle(exclude_l2, live.exclude_l2.as_ref(), &mut failures),
+            speakers: settle(speakers, live.speakers.as_ref(), &mut failures),
             controller: settle(controller, live.controller.as_ref(), &mut failures),
             speaker: settle(speaker, live.speaker.as_ref(), &mut failures),
             bgp_extras: live.bgp_extras,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! MetalLB ─▶ ConfigMap metallb-excludel2   interfaces that Layer 2 leaves alone
+//!         ─▶ ConfigMap metallb-speakers    the nodes with a speaker, which the speakers themselves enter
 //!         ─▶ Deployment controller         gives Services their addresses      (controller.rs)
 //!         ─▶ DaemonSet speaker             announces them from every node      (speaker.rs)
 //! ```
@@ -37,6 +38,8 @@ const MEMBERLIST_SECRET: &str = "metallb-memberlist";
 pub struct Objects {
     /// `metallb-excludel2`.
     pub exclude_l2: ConfigMap,
+    /// `metallb-speakers`, whose data is the speakers' own.
+    pub speakers: ConfigMap,
     /// `controller`.
     pub controller: Deployment,
     /// `speaker`.
@@ -48,6 +51,7 @@ pub fn build(metallb: &MetalLB, environment: &Environment) -> Objects {
     let frame = Frame { metallb, environment };
     Objects {
         exclude_l2: exclude_l2(&frame),
+        speakers: speakers(&frame),
         controller: controller::deployment(&frame),
         speaker: speaker::daemon_set(&frame),
     }
@@ -93,11 +97,23 @@ fn selector(component: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(labels(component)), ..LabelSelector::default() }
 }
 
+/// The labels of what belongs to no component.
+fn common_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("app".to_owned(), "metallb".to_owned())])
+}
+
+/// Made here, so that the speakers need no right to create ConfigMaps; applied without data, it takes none away.
+fn speakers(frame: &Frame<'_>) -> ConfigMap {
+    ConfigMap {
+        metadata: frame.metadata(names::SPEAKERS_CONFIG_MAP, common_labels()),
+        ..ConfigMap::default()
+    }
+}
+
 fn exclude_l2(frame: &Frame<'_>) -> ConfigMap {
     let list = names::EXCLUDED_INTERFACES.map(|pattern| format!("- {pattern}\n")).concat();
-    let labels = BTreeMap::from([("app".to_owned(), "metallb".to_owned())]);
     ConfigMap {
-        metadata: frame.metadata(EXCLUDE_L2, labels),
+        metadata: frame.metadata(EXCLUDE_L2, common_labels()),
         data: Some(BTreeMap::from([(
             "excludel2.yaml".to_owned(),
             format!("announcedInterfacesToExclude:\n{list}"),

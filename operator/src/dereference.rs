@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use api::MetalLB;
-use api::names::METALLB_NAME;
+use api::names::{METALLB_NAME, SPEAKERS_CONFIG_MAP};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
@@ -28,6 +28,8 @@ const PAGE: u32 = 100;
 pub(crate) struct Live {
     /// `metallb-excludel2`.
     pub exclude_l2: Option<ConfigMap>,
+    /// `metallb-speakers`.
+    pub(crate) speakers: Option<ConfigMap>,
     /// `controller`.
     pub(crate) controller: Option<Deployment>,
     /// `speaker`.
@@ -43,13 +45,14 @@ pub(crate) async fn metallb(client: &Client, namespace: &str) -> Result<Option<M
 
 /// Reads the objects.
 pub(crate) async fn live(client: &Client, namespace: &str) -> Result<Live, Failure> {
-    let (exclude_l2, controller, speaker, bgp_extras) = tokio::try_join!(
+    let (exclude_l2, speakers, controller, speaker, bgp_extras) = tokio::try_join!(
         get(client, namespace, EXCLUDE_L2),
+        get(client, namespace, SPEAKERS_CONFIG_MAP),
         get(client, namespace, CONTROLLER),
         get(client, namespace, SPEAKER),
         get::<ConfigMap>(client, namespace, BGP_EXTRAS),
     )?;
-    Ok(Live { exclude_l2, controller, speaker, bgp_extras: bgp_extras.is_some() })
+    Ok(Live { exclude_l2, speakers, controller, speaker, bgp_extras: bgp_extras.is_some() })
 }
 
 /// Adds what Nodes have to do with speakers that are missing or not ready. Reads none while all is well.

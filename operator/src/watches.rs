@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use api::names::METALLB_NAME;
+use api::names::{METALLB_NAME, SPEAKERS_CONFIG_MAP};
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -56,6 +56,7 @@ pub(crate) fn start(client: &Client, namespace: &str) -> (Known, BoxStream<'stat
         told(pod_changes),
         told(warning_changes),
         told(named::<ConfigMap>(client, namespace, EXCLUDE_L2)),
+        told(named::<ConfigMap>(client, namespace, SPEAKERS_CONFIG_MAP)),
         told(named::<ConfigMap>(client, namespace, BGP_EXTRAS)),
         told(named::<Deployment>(client, namespace, CONTROLLER)),
         told(named::<DaemonSet>(client, namespace, SPEAKER)),

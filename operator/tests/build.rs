@@ -25,8 +25,8 @@ fn objects(spec: Value) -> Value {
     let metallb =
         json!({"metadata": {"name": "metallb", "namespace": "metallb-system", "uid": "u"}, "spec": spec});
     let metallb: MetalLB = serde_json::from_value(metallb).expect("a MetalLB resource");
-    let Objects { exclude_l2, controller, speaker } = build(&metallb, &environment());
-    json!({"configMap": exclude_l2, "controller": controller, "speaker": speaker})
+    let Objects { exclude_l2, speakers, controller, speaker } = build(&metallb, &environment());
+    json!({"configMap": exclude_l2, "speakers": speakers, "controller": controller, "speaker": speaker})
 }
 
 #[test]
@@ -38,6 +38,7 @@ fn whole_resources_give_the_golden_objects() {
         let objects = build(&metallb, &environment());
         let documents = [
             serde_saphyr::to_string(&objects.exclude_l2),
+            serde_saphyr::to_string(&objects.speakers),
             serde_saphyr::to_string(&objects.controller),
             serde_saphyr::to_string(&objects.speaker),
         ];
@@ -69,6 +70,17 @@ fn each_field_alone_changes_only_its_own_workload_and_only_there() {
     let control_plane = |taint| json!({"key": format!("node-role.kubernetes.io/{taint}"), "operator": "Exists", "effect": "NoSchedule"});
     let toleration = json!({"key": "a", "operator": "Exists"});
     for Case { spec, workload, path, expected } in [
+        case(
+            json!({"failover": {"profile": "Relaxed"}}),
+            "speaker",
+            "/containers/0/args",
+            json!([
+                "--port=9120",
+                "--health-probe-port=17472",
+                "--log-level=info",
+                "--failover-profile=relaxed"
+            ]),
+        ),
         case(
             json!({"nodeSelector": {"a": "b"}}),
             "speaker",

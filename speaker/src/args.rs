@@ -1,12 +1,13 @@
 //! The command line and the environment, as MetalLB's manifests use them.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser};
+use membership::{OnQuorumLoss, Profile};
 use metrics::MetricsOptions;
 use telemetry::LogLevel;
 use thiserror::Error;
@@ -47,30 +48,44 @@ pub struct Args {
     #[arg(long, env = "METALLB_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
 
-    /// Address of this node; known for the sake of existing manifests and without effect
+    /// Address of this node, by which the other speakers reach it where --ml-bindaddr says nothing
     #[arg(long, env = "METALLB_HOST", value_name = "ADDRESS")]
     pub host: Option<String>,
 
-    /// Labels of the speakers' Pods, as a selector: each that is ready is a candidate to announce
+    /// Labels of the speakers' Pods, as a selector
     #[arg(long, env = "METALLB_ML_LABELS", value_name = "SELECTOR", default_value = "app=metallb,component=speaker", value_parser = given)]
     pub ml_labels: String,
 
-    /// Address for the speakers' own protocol; accepted as the manifests pass it, without effect yet
+    /// Address of this node for the speakers' own protocol (UDP)
     #[arg(long = "ml-bindaddr", env = "METALLB_ML_BIND_ADDR", value_name = "ADDRESS", default_value = "", hide_default_value = true, value_parser = address)]
     pub ml_bind_addr: String,
 
-    /// Port for the speakers' own protocol; accepted as the manifests pass it, without effect yet
+    /// UDP port for the speakers' own protocol, the same on all nodes
     #[arg(long = "ml-bindport", env = "METALLB_ML_BIND_PORT", value_name = "PORT", default_value_t = MEMBER_PORT, value_parser = member_port)]
     pub ml_bind_port: u16,
 
-    /// Folder with the key for the speakers' own protocol; accepted as the manifests pass it, without effect yet
+    /// Folder with the key for the speakers' own protocol: the Secret that the controller makes; required
     #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH", value_name = "FOLDER")]
     pub ml_secret_key_path: Option<PathBuf>,
 
-    /// Longer times in the speakers' own protocol; known for the sake of existing manifests and without effect
+    /// Longer times in the speakers' own protocol: the same as --failover-profile=relaxed
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
     pub ml_wan_config: bool,
+
+    /// How fast failures of other nodes are found: after three heartbeats of 50 ms (fast), 100 ms (default) or 300 ms
+    /// (relaxed)
+    #[arg(long, value_name = "PROFILE", default_value = "default", value_parser = profile)]
+    pub failover_profile: Profile,
+
+    /// What to do without a majority of the speakers of three or more nodes: silent, so that no address is ever held
+    /// twice, or announce what nobody answers for
+    #[arg(long, value_name = "WHAT", default_value = "silent", value_parser = on_quorum_loss)]
+    pub on_quorum_loss: OnQuorumLoss,
+
+    /// Folder for what must survive a restart of the speaker
+    #[arg(long, env = "METALLB_STATE_DIR", value_name = "FOLDER", default_value = "/var/lib/metallb")]
+    pub state_dir: PathBuf,
 
     /// Where the metrics are served.
     #[command(flatten)]
@@ -130,6 +145,23 @@ fn address(text: &str) -> Result<String, String> {
     if valid { Ok(text.to_owned()) } else { Err("it is not an IP address".to_owned()) }
 }
 
+fn profile(text: &str) -> Result<Profile, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "fast" => Ok(Profile::Fast),
+        "default" => Ok(Profile::Default),
+        "relaxed" => Ok(Profile::Relaxed),
+        _ => Err("it is none of fast, default and relaxed".to_owned()),
+    }
+}
+
+fn on_quorum_loss(text: &str) -> Result<OnQuorumLoss, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "silent" => Ok(OnQuorumLoss::Silent),
+        "announce" => Ok(OnQuorumLoss::Announce),
+        _ => Err("it is neither silent nor announce".to_owned()),
+    }
+}
+
 /// An empty variable is as good as none.
 fn member_port(text: &str) -> Result<u16, String> {
     match text {
@@ -168,6 +200,16 @@ pub enum Missing {
         "the name of the node is not known: set METALLB_NODE_NAME to the Pod's spec.nodeName, or --node-name"
     )]
     Node,
+    /// Where the other speakers reach this one.
+    #[error(
+        "the address of this node is not known: set METALLB_ML_BIND_ADDR to the Pod's status.podIP, or METALLB_HOST to its status.hostIP"
+    )]
+    Address,
+    /// The speakers' common key.
+    #[error(
+        "the speakers' common key is not known: mount the Secret metallb-memberlist and set METALLB_ML_SECRET_KEY_PATH to that folder"
+    )]
+    Key,
     /// Where the MetalLB resources are.
     #[error(
         "the namespace of MetalLB is not known: set METALLB_NAMESPACE or --namespace, or run in a Pod with a service account ({file}: {reason})"
@@ -204,6 +246,24 @@ impl Args {
     /// The name of the node.
     pub fn node(&self) -> Result<String, Missing> {
         self.node_name.clone().filter(|name| !name.is_empty()).ok_or(Missing::Node)
+    }
+
+    /// Where the other speakers reach this one: by the address of --ml-bindaddr, else by that of the node.
+    pub fn contact(&self) -> Result<SocketAddr, Missing> {
+        let told = [Some(&self.ml_bind_addr), self.host.as_ref()];
+        let address = told.into_iter().flatten().find_map(|text| text.parse::<IpAddr>().ok());
+        let address = address.filter(|address| !address.is_unspecified()).ok_or(Missing::Address)?;
+        Ok(SocketAddr::new(address, self.ml_bind_port))
+    }
+
+    /// The folder of the speakers' common key.
+    pub fn key_folder(&self) -> Result<&Path, Missing> {
+        self.ml_secret_key_path.as_deref().filter(|path| !path.as_os_str().is_empty()).ok_or(Missing::Key)
+    }
+
+    /// How fast failures are found.
+    pub fn profile(&self) -> Profile {
+        if self.ml_wan_config { Profile::Relaxed } else { self.failover_profile }
     }
 
     /// The namespace of the MetalLB resources: what was said, else that of the service account.

@@ -2,36 +2,46 @@
 //!
 //! ```text
 //! Input ──► Index ──touched──► decide ──► Outcome ──transition──► Effect: Status, Event
-//!   └─link─► Lan ◄──changed addresses── Holdings                  Effect: Open, Close, Interface
+//!   ├─link─► Lan ─────────────────────────────────────────────────► Effect: Open, Close, Interface
+//!   ├─roster, Pods ─► Roster ─────────────────────────────────────► Effect: Enlist, Strike, Speakers
+//!   └─moved─► Holders           Claims ──changed addresses────────► Effect: Place
 //! ```
+//!
+//! Which addresses this node may hold is decided here; that it holds one comes back as [`Input::Moved`], when
+//! `membership` has agreed on it with the other speakers. Frames do not wait for this task (see `front`).
 
 mod effect;
+mod holders;
 mod lan;
 mod members;
 mod objects;
 mod outcome;
 mod reminders;
+mod roster;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use announce::{Announcement, Decision, Holdings, Index, Interfaces, Obstacle, ServiceKey, Settings};
-use announce::{Slice, SliceKey};
+use announce::{Claims, Index, Obstacle, ServiceKey, Settings, Slice, SliceKey};
 use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
 use config::{Config, Secret};
 use kube_ext::{Change, Gate, ObjectKey};
 use l2::Instant;
+use membership::NodeId;
 use net::MacAddr;
 use sockets::LinkChange;
 use tracing::{debug, info};
 
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
+use holders::Holders;
 use lan::{Concerns, Lan};
 use members::Members;
 use objects::Objects;
-use outcome::Outcome;
+use outcome::{Outcome, Upshot};
 use reminders::Reminders;
+use roster::Roster;
+pub use roster::RosterView;
 use telling::Conflict;
 
 use crate::exclude::Exclude;
@@ -47,6 +57,8 @@ pub enum Input {
     Node(Change<announce::Node>),
     /// A speaker's Pod changed.
     Speaker(Change<SpeakerPod>),
+    /// The list of speakers changed.
+    Roster(Change<RosterView>),
     /// A pool changed.
     Pool(Change<IPAddressPool>),
     /// An advertisement changed.
@@ -74,6 +86,19 @@ pub enum Input {
         /// The other host's hardware address.
         mac: MacAddr,
     },
+    /// This node holds an address from now on, or does not hold it any more.
+    Moved {
+        /// The address.
+        address: IpAddr,
+        /// Whether it is held.
+        held: bool,
+        /// Why.
+        cause: membership::Cause,
+        /// Who has it next, where that is known.
+        to: Option<NodeId>,
+    },
+    /// Something about the speakers of the cluster that a person may want to know.
+    Members(membership::Event),
     /// The time of [`Core::poll_timeout`] has come.
     Timeout,
 }
@@ -81,7 +106,10 @@ pub enum Input {
 impl Input {
     /// Whether an object of the cluster changed, or the last of a first list came.
     pub fn is_object(&self) -> bool {
-        !matches!(self, Self::Link(_) | Self::Conflict { .. } | Self::Timeout)
+        !matches!(
+            self,
+            Self::Link(_) | Self::Conflict { .. } | Self::Moved { .. } | Self::Members(_) | Self::Timeout
+        )
     }
 }
 
@@ -89,11 +117,17 @@ impl Input {
 #[derive(Debug)]
 pub struct Core {
     node: String,
+    /// Where the other speakers reach this one.
+    contact: SocketAddr,
     gate: Gate<Kind>,
     index: Index,
-    holdings: Holdings,
+    claims: Claims,
+    holders: Holders,
     lan: Lan,
     members: Members,
+    roster: Roster,
+    /// Whether this node's addresses are to be handed over.
+    draining: bool,
     objects: Objects,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
@@ -113,15 +147,19 @@ pub struct Core {
 }
 
 impl Core {
-    /// A speaker that knows nothing yet.
-    pub fn new(settings: Settings, exclude: Exclude) -> Self {
+    /// A speaker that knows nothing yet. The others reach it at `contact`.
+    pub fn new(settings: Settings, exclude: Exclude, contact: SocketAddr) -> Self {
         Self {
             node: settings.node.clone(),
+            contact,
             gate: Gate::new(Kind::ALL),
             index: Index::new(settings),
-            holdings: Holdings::default(),
+            claims: Claims::default(),
+            holders: Holders::default(),
             lan: Lan::new(exclude),
             members: Members::default(),
+            roster: Roster::default(),
+            draining: false,
             objects: Objects::default(),
             statuses: BTreeMap::new(),
             uids: BTreeMap::new(),
@@ -141,7 +179,8 @@ impl Core {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.reminders.next().map(|at| at.max(self.quiet_until))
+        let reminder = self.reminders.next().map(|at| at.max(self.quiet_until));
+        reminder.into_iter().chain(self.roster.next()).min()
     }
 
     /// Takes in what happened at `now` and appends what is to be done about it.
@@ -151,6 +190,7 @@ impl Core {
             Input::Slice(change) => self.slice(now, change, out),
             Input::Node(change) => self.cluster_node(now, change, out),
             Input::Speaker(change) => self.speaker(now, change, out),
+            Input::Roster(change) => self.listed(now, change, out),
             Input::Pool(change) => self.object(now, Kind::Pools, |all| &mut all.pools, change, out),
             Input::Advertisement(change) => {
                 self.object(now, Kind::Advertisements, |all| &mut all.l2_advertisements, change, out)
@@ -173,8 +213,14 @@ impl Core {
                 self.conflict(now, &interface, address, mac, out);
                 Vec::new()
             }
+            Input::Moved { address, held, cause, to } => self.moved(address, held, cause, to),
+            Input::Members(event) => {
+                self.heard(&event, out);
+                Vec::new()
+            }
             Input::Timeout => {
                 self.remind(now, out);
+                self.look_at_roster(now, out);
                 Vec::new()
             }
         };
@@ -227,17 +273,21 @@ impl Core {
                 if let Some(owner) = pod.owner {
                     out.push(Effect::Owner(owner));
                 }
+                self.roster.pod(key.clone(), pod.on);
                 self.members.set(key, pod.node)
             }
-            Change::Delete(key) => self.members.set(key, None),
+            Change::Delete(key) => {
+                self.roster.pod(key.clone(), None);
+                self.members.set(key, None)
+            }
             Change::Synced => return self.synced(now, Kind::Speakers, out),
         };
-        let mut touched = BTreeSet::new();
-        for (node, up) in changed {
-            debug!(node, up, "speaker {}", if up { "is ready" } else { "is not ready" });
-            touched.extend(self.index.set_member(&node, up));
+        for (node, ready) in changed {
+            debug!(node, ready, "speaker {}", if ready { "is ready" } else { "is not ready" });
+            self.index.set_ready(&node, ready);
         }
-        touched.into_iter().collect()
+        self.look_at_roster(now, out);
+        Vec::new()
     }
 
     fn status(&mut self, now: Instant, change: Change<StatusView>, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
@@ -265,18 +315,15 @@ impl Core {
     }
 
     fn link(&mut self, change: LinkChange, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
-        let concerns = self.lan.apply(change, &self.holdings, out);
-        let concerned = |key: &&ServiceKey| match (concerns, self.index.decide(key)) {
-            (Concerns::Nobody, _) | (_, Decision::Not(_)) => false,
-            (Concerns::Choosers, Decision::Announce(announcement)) => {
-                announcement.interfaces != Interfaces::All
+        let concerns = self.lan.apply(change, out);
+        match concerns {
+            Concerns::Nobody => Vec::new(),
+            Concerns::Everybody => self.outcomes.keys().cloned().collect(),
+            Concerns::Choosers => {
+                let choosers = self.outcomes.keys().filter(|service| self.index.chooses_interfaces(service));
+                choosers.cloned().collect()
             }
-            (Concerns::Everybody, Decision::Announce(_)) => true,
-        };
-        if concerns == Concerns::Nobody {
-            return Vec::new();
         }
-        self.outcomes.keys().filter(concerned).cloned().collect()
     }
 
     /// Notes that all objects of a kind are known. With the last kind everything is decided for the first time.
@@ -292,6 +339,7 @@ impl Core {
         for service in services {
             self.evaluate(now, &service, out);
         }
+        self.look_at_roster(now, out);
         out.push(Effect::Ready);
         Vec::new()
     }
@@ -299,22 +347,28 @@ impl Core {
     /// Decides about a Service anew and appends what that changes.
     fn evaluate(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
         let decision = self.index.decide(service);
-        let obstacle = self.index.obstacle(service, &decision);
+        let obstacle = self.index.obstacle(&decision);
         self.obstructed(now, service, obstacle);
-        let outcome = Outcome::of(decision, &self.lan, &self.node);
+        let holders = &self.holders;
+        let Upshot { claim, outcome } = Upshot::of(
+            decision,
+            &self.lan,
+            &self.node,
+            |address| holders.holds(address),
+            |address| holders.other(address).map(str::to_owned),
+        );
+        for address in self.claims.set(service, claim) {
+            let place = self.claims.place(address);
+            if place.is_none() {
+                out.push(Effect::LetGo(address));
+            }
+            out.push(Effect::Place { address, place });
+        }
         let before = self.outcomes.get(service).cloned();
         if before.as_ref() == Some(&outcome) {
             return;
         }
-        let announcement = outcome.announcement();
-        show(service, before.as_ref().and_then(Outcome::announcement), announcement, out);
-        for address in self.holdings.set(service, announcement.cloned()) {
-            let interfaces = self.holdings.interfaces(address);
-            self.lan.hold(address, interfaces.as_ref(), out);
-            if interfaces.is_none() {
-                out.push(Effect::LetGo(address));
-            }
-        }
+        show(service, before.as_ref().map_or(&[], Outcome::addresses), outcome.addresses(), out);
         outcome.log(service, before.as_ref());
         out.push(Effect::Status(service.clone(), self.want(service, &outcome)));
         self.tell(now, service, &outcome, before.as_ref(), out);
@@ -329,9 +383,8 @@ impl Core {
     fn want(&self, service: &ServiceKey, outcome: &Outcome) -> Want {
         match outcome {
             Outcome::Announced { interfaces, .. } => Want::Here { interfaces: interfaces.clone() },
-            Outcome::Not(announce::Reason::OtherNode(_)) if self.uids.contains_key(service) => {
-                Want::Elsewhere
-            }
+            Outcome::Standby(_) => Want::Elsewhere,
+            Outcome::Not(_) if self.claims.has(service) => Want::Elsewhere,
             Outcome::Hindered { .. } | Outcome::Not(_) => Want::Nowhere,
         }
     }
@@ -342,17 +395,8 @@ fn service_key(key: ObjectKey) -> ServiceKey {
 }
 
 /// Says which addresses of the Service are announced now and were not, or the other way round.
-fn show(
-    service: &ServiceKey,
-    before: Option<&Announcement>,
-    now: Option<&Announcement>,
-    out: &mut Vec<Effect>,
-) {
-    let addresses = |a: Option<&Announcement>| -> BTreeSet<IpAddr> {
-        a.into_iter().flat_map(|a| a.addresses.iter().copied()).collect()
-    };
-    let (before, now) = (addresses(before), addresses(now));
+fn show(service: &ServiceKey, before: &[IpAddr], now: &[IpAddr], out: &mut Vec<Effect>) {
     let change = |address: &IpAddr, on| Effect::Announced { service: service.clone(), address: *address, on };
-    out.extend(before.difference(&now).map(|address| change(address, false)));
-    out.extend(now.difference(&before).map(|address| change(address, true)));
+    out.extend(before.iter().filter(|address| !now.contains(address)).map(|address| change(address, false)));
+    out.extend(now.iter().filter(|address| !before.contains(address)).map(|address| change(address, true)));
 }

@@ -241,7 +241,7 @@ impl Driver {
                             counts.inspect(|counts| counts.sent(cause));
                         }
                         Ok(false) => {
-                            debug!(interface = self.name, %address, "not sent: no right to answer now")
+                            debug!(interface = self.name, %address, "not sent: no right to answer now");
                         }
                         // A full queue or a link that just went down: the next announcement or question
                         // makes up for it.

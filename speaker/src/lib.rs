@@ -1,10 +1,12 @@
 //! The speaker: what this node announces, announced.
 //!
 //! ```text
-//!  API server ──watches──┐                         ┌──► interface tasks: sockets + l2::Responder, one per link
-//!  kernel ─────links─────┼──► Core ────effects─────┼──► events on Services
-//!  interface tasks ──────┘   (one task owns it)    ├──► status task: ServiceL2Status objects
+//!  API server ──watches──┐                         ┌──► failover thread: membership, with the other speakers
+//!  kernel ─────links─────┼──► Core ────effects─────┤         └──► front ──► interface tasks: l2::Responder, one per link
+//!  interface tasks ──────┤   (one task owns it)    ├──► events on Services
+//!  failover thread ──────┘                         ├──► status task: ServiceL2Status objects
 //!                                                  ├──► state task: this node's ConfigurationState
+//!                                                  ├──► roster task: the list of speakers
 //!                                                  └──► counts ──► metrics over HTTPS
 //! ```
 //!
@@ -12,10 +14,14 @@
 //! watched kind has been listed once; once it is, an API server that goes away changes nothing.
 
 pub mod args;
+mod board;
 pub mod core;
 pub mod counts;
 pub mod exclude;
+pub mod failover;
+pub mod front;
 pub mod interface;
+pub mod roster;
 mod run;
 pub mod state;
 pub mod status;

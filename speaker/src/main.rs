@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
         Args::command().error(ErrorKind::ArgumentConflict, nonsense).exit();
     }
     telemetry::init(args.log_level);
-    match speaker::run(args).await {
+    match Box::pin(speaker::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

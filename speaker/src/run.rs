@@ -1,8 +1,8 @@
 //! From the command line to the end: starts the tasks and owns the core.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,21 +15,29 @@ use l2::Instant;
 use metrics::Metrics;
 use sockets::boot_time;
 use telemetry::Probes;
-use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::args::Args;
+use crate::board::{Board, BoardHands};
 use crate::core::{Core, Effect, Input};
 use crate::counts::Counts;
 use crate::exclude::Exclude;
+use crate::failover::{self, Failover, Order, Start};
 use crate::interface::{Conflict, Interface, MayAnswer};
+use crate::roster::{Entry, RosterWriter};
 use crate::state::{Desired, StateWriter};
 use crate::status::{StatusInput, StatusWriter};
 use crate::watches::{self, Viewpoint};
 
 /// Changes waiting for the core. Whoever brings more waits.
 const QUEUE: usize = 1024;
+
+/// How long a speaker that is told to end hands its addresses over: a second less than its Pod's grace period allows
+/// beside all else.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// How long to wait before the metrics are tried to be served again.
 const METRICS_AGAIN: Duration = Duration::from_secs(30);
@@ -38,6 +46,9 @@ const METRICS_AGAIN: Duration = Duration::from_secs(30);
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let node = args.node()?;
     let namespace = args.resolve_namespace()?;
+    let contact = args.contact()?;
+    let key_folder = args.key_folder()?.to_owned();
+    let key = failover::read_key(&key_folder)?;
     let exclude = Exclude::read(&args.exclude_file)?;
     let settings =
         Settings { node: node.clone(), class: args.class(), ignore_exclude: args.ignore_exclude_lb };
@@ -65,9 +76,29 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Dropped, and so stopped, at the end of this function, as is everything else here.
     let _watches = watches::start(&client, &view, &inputs);
+    let board = Board::default();
+    let start = Start {
+        node: node.clone(),
+        contact,
+        key: key.clone(),
+        folder: args.state_dir.clone(),
+        profile: args.profile(),
+        on_quorum_loss: args.on_quorum_loss,
+    };
+    let (reports, moved) = mpsc::unbounded_channel();
+    let (shared, runtime) = (board.clone(), Handle::current());
+    let failover = Failover::start(&start, reports, |orders| BoardHands { board: shared, runtime, orders })?;
+    let (entries, entered) = mpsc::unbounded_channel();
+    let roster = RosterWriter::new(client.clone(), &namespace, node.clone(), contact.ip());
+    let drained = Arc::new(Notify::new());
     let owner = Owner {
-        core: Core::new(settings, exclude),
-        interfaces: BTreeMap::new(),
+        core: Core::new(settings, exclude, contact),
+        board,
+        may_answer: failover.may_answer(),
+        failover: failover.clone(),
+        moved,
+        drained: Arc::clone(&drained),
+        entries,
         events,
         status,
         state,
@@ -75,13 +106,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         probes: probes.clone(),
         ready: false,
         reports: mpsc::channel(QUEUE),
-        // Who is elected by the API's view is the only one who answers (docs/adr/0003).
-        may_answer: Arc::new(|_| true),
     };
     tokio::select! {
         () = owner.run(queue) => anyhow::bail!("the queue of changes was closed"),
         () = writer.run(status_inputs) => anyhow::bail!("the queue of status objects was closed"),
         () = state_writer.run(desired) => anyhow::bail!("the configuration is not judged any more"),
+        () = roster.run(entered) => anyhow::bail!("the list of speakers is not kept any more"),
+        () = failover.ended() => anyhow::bail!("the thread of the speakers' own protocol broke down (see above)"),
+        result = follow_key(&key_folder, key, &failover) => {
+            result.context("the speakers' common key cannot be watched")?;
+            anyhow::bail!("the watch of the speakers' common key ended")
+        }
         never = serve_metrics(&args, &metrics, &client) => match never {},
         result = watches::links(inputs.clone()) => {
             result.context("the speaker cannot go on without knowing the node's links")?;
@@ -89,9 +124,30 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         result = probes.serve(probe_address) => match result? {},
         signal = kube_ext::shutdown_signal() => {
-            info!("{signal} received, the addresses are not answered for any more");
+            info!("{signal} received, handing all addresses over");
+            failover.tell(Order::Drain(true));
+            hand_over(&drained).await;
+            info!("no address is answered for any more");
             Ok(())
         }
+    }
+}
+
+/// Hands on each new value of the speakers' common key.
+async fn follow_key(folder: &Path, known: Vec<u8>, failover: &Failover) -> std::io::Result<()> {
+    let (changes, mut keys) = mpsc::unbounded_channel();
+    let hand_on = async {
+        while let Some(key) = keys.recv().await {
+            failover.tell(Order::Key(key));
+        }
+    };
+    tokio::join!(failover::watch_key(folder, known, changes), hand_on).0
+}
+
+/// Waits until other speakers have all addresses of this one, or as long as a stopping Pod may.
+async fn hand_over(drained: &Notify) {
+    if timeout(HAND_OVER, drained.notified()).await.is_err() {
+        warn!("the other speakers have not taken all addresses over in time");
     }
 }
 
@@ -115,7 +171,14 @@ async fn serve_metrics(args: &Args, metrics: &Metrics, client: &Client) -> Infal
 /// The task that owns the core and the interfaces.
 struct Owner {
     core: Core,
-    interfaces: BTreeMap<u32, Interface>,
+    board: Board,
+    failover: Failover,
+    may_answer: MayAnswer,
+    /// What the failover thread tells.
+    moved: mpsc::UnboundedReceiver<Input>,
+    /// Told once everything is handed over.
+    drained: Arc<Notify>,
+    entries: mpsc::UnboundedSender<Entry>,
     events: EventRecorder,
     status: mpsc::UnboundedSender<StatusInput>,
     state: watch::Sender<Desired>,
@@ -123,7 +186,6 @@ struct Owner {
     probes: Probes,
     ready: bool,
     reports: (mpsc::Sender<Conflict>, mpsc::Receiver<Conflict>),
-    may_answer: MayAnswer,
 }
 
 fn now() -> Instant {
@@ -143,6 +205,7 @@ impl Owner {
                 }
             };
             let input = tokio::select! {
+                Some(input) = self.moved.recv() => input,
                 input = queue.recv() => match input {
                     Some(input) => input,
                     None => return,
@@ -152,6 +215,9 @@ impl Owner {
                 }
                 () = timeout => Input::Timeout,
             };
+            if matches!(input, Input::Members(membership::Event::Drained)) {
+                self.drained.notify_one();
+            }
             let object = input.is_object();
             self.core.handle(now(), input, &mut effects);
             if object {
@@ -171,15 +237,20 @@ impl Owner {
         match effect {
             Effect::Open { index, name, link } => {
                 let (counts, reports) = (self.counts.clone(), self.reports.0.clone());
-                let interface = Interface::open(index, name, link, counts, reports, self.may_answer.clone());
-                self.interfaces.insert(index, interface);
+                let may_answer = Arc::clone(&self.may_answer);
+                let interface = Interface::open(index, name.clone(), link, counts, reports, may_answer);
+                self.board.open(index, name, link.mac, interface);
             }
-            Effect::Close { index } => drop(self.interfaces.remove(&index)),
-            Effect::Interface { index, command } => {
-                if let Some(interface) = self.interfaces.get(&index) {
-                    interface.tell(command);
-                }
+            Effect::Close { index } => self.board.close(index),
+            Effect::Interface { index, command } => self.board.tell(index, command),
+            Effect::Place { address, place } => {
+                self.board.want(address, place.as_ref().and_then(|place| place.interfaces.clone()));
+                self.failover.tell(Order::Place { address, place });
             }
+            Effect::Speakers(view) => self.failover.tell(Order::Speakers(view)),
+            Effect::Drain(drain) => self.failover.tell(Order::Drain(drain)),
+            Effect::Enlist => self.enter(Entry::Enlist),
+            Effect::Strike { node, revision } => self.enter(Entry::Strike { node, revision }),
             Effect::Event { about, kind, reason, message } => {
                 self.events.record(about, kind, reason, message);
             }
@@ -206,6 +277,13 @@ impl Owner {
         // The writer ends only together with this task.
         if self.status.send(input).is_err() {
             debug!("the task of status objects has ended");
+        }
+    }
+
+    fn enter(&self, entry: Entry) {
+        // The writer ends only together with this task.
+        if self.entries.send(entry).is_err() {
+            debug!("the task of the list of speakers has ended");
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use api::{ServiceL2Status, names};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client, Resource};
 use kube_ext::{Change, watch, watch_config};
@@ -13,7 +13,7 @@ use sockets::{LinkChange, LinkWatch, WatchError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::core::{Input, ServiceView, SpeakerPod, StatusView};
+use crate::core::{Input, RosterView, ServiceView, SpeakerPod, StatusView};
 
 /// Whose view it is.
 pub(crate) struct Viewpoint<'a> {
@@ -55,6 +55,13 @@ pub(crate) fn start(client: &Client, view: &Viewpoint<'_>, out: &mpsc::Sender<In
         all().labels(view.speakers),
         move |pod| SpeakerPod::reduce(&pod, own.as_deref()),
         Input::Speaker,
+        out.clone(),
+    ));
+    tasks.spawn(watch(
+        Api::<ConfigMap>::namespaced(client.clone(), view.namespace),
+        all().fields(&format!("metadata.name={}", names::SPEAKERS_CONFIG_MAP)),
+        |object| RosterView::from(&object),
+        Input::Roster,
         out.clone(),
     ));
     let namespace = view.namespace;

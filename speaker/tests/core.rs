@@ -1,18 +1,20 @@
 //! The core on stories: inputs in, effects out, no cluster.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use announce::{Node, Service, ServiceKey, Settings, Slice};
+use announce::{Node, Place, Service, ServiceKey, Settings, Slice};
 use k8s_openapi::api::core::v1::Pod;
 use kube_ext::{Change, EventKind, ObjectKey};
 use l2::Instant;
+use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{Command, Core, Effect, Input, ServiceView, SpeakerPod, StatusView, Want};
+use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
 use speaker::exclude::Exclude;
+use speaker::front::Front;
 
 /// Elected for this address: iris3, then iris2, then iris1.
 const IP: &str = "10.20.30.1";
@@ -43,8 +45,15 @@ fn slice(service: &str) -> Slice {
 }
 
 fn speaker_of(node: &str, up: bool) -> Input {
-    let pod = SpeakerPod { node: up.then(|| node.to_owned()), owner: None };
+    let pod = SpeakerPod { node: up.then(|| node.to_owned()), on: Some(node.to_owned()), owner: None };
     Input::Speaker(Change::Apply(ObjectKey::new("metallb-system", format!("speaker-{node}")), pod))
+}
+
+/// The list of speakers.
+fn listed(revision: u64, nodes: &[&str]) -> Input {
+    let contact = |node: &&str| ((*node).to_owned(), CONTACT.ip());
+    let view = RosterView { revision, speakers: nodes.iter().map(contact).collect() };
+    Input::Roster(Change::Apply(ObjectKey::new("metallb-system", "metallb-speakers"), view))
 }
 
 fn advertisement(spec: &serde_json::Value) -> Input {
@@ -68,9 +77,17 @@ fn link(index: u32, name: &str) -> Link {
     }
 }
 
-/// A speaker with what it did in a test.
+/// Where the others reach the speaker.
+const CONTACT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3)), 7946);
+
+/// A speaker with what it did in a test. The other speakers agree at once that it holds what it is the first for.
 struct Story {
     core: Core,
+    front: Front,
+    held: BTreeSet<IpAddr>,
+    /// The places that were told last.
+    places: BTreeMap<IpAddr, Place>,
+    orders: Vec<(u32, Command)>,
     done: Vec<Effect>,
     /// What was wrong each time that the configuration was read.
     mistakes: Vec<Option<String>>,
@@ -82,7 +99,15 @@ impl Story {
     fn prepared(before: Vec<Input>) -> Self {
         let settings = Settings { node: "iris3".into(), ..Settings::default() };
         let exclude = Exclude::new(["^cni", "^docker"]).expect("valid patterns");
-        let mut story = Self { core: Core::new(settings, exclude), done: Vec::new(), mistakes: Vec::new() };
+        let mut story = Self {
+            core: Core::new(settings, exclude, CONTACT),
+            front: Front::default(),
+            held: BTreeSet::new(),
+            places: BTreeMap::new(),
+            orders: Vec::new(),
+            done: Vec::new(),
+            mistakes: Vec::new(),
+        };
         let pool = json!({"metadata": {"name": "blue"}, "spec": {"addresses": ["10.20.30.0/24"]}});
         let pool = serde_json::from_value(pool).expect("a valid pool");
         story.tell(Input::Pool(Change::Apply(ObjectKey::new("metallb-system", "blue"), pool)));
@@ -91,6 +116,7 @@ impl Story {
             story.tell(Input::Node(Change::Apply(ObjectKey::new("", node), Node::default())));
             story.tell(speaker_of(node, true));
         }
+        story.tell(listed(1, &["iris1", "iris2", "iris3"]));
         story.tell(Input::Service(Change::Apply(key("web"), service())));
         story.tell(Input::Slice(Change::Apply(key("web-1"), slice("web"))));
         for input in before {
@@ -101,6 +127,7 @@ impl Story {
             Input::Slice(Change::Synced),
             Input::Node(Change::Synced),
             Input::Speaker(Change::Synced),
+            Input::Roster(Change::Synced),
             Input::Pool(Change::Synced),
             Input::Advertisement(Change::Synced),
             Input::BgpAdvertisement(Change::Synced),
@@ -130,16 +157,55 @@ impl Story {
     }
 
     fn tell_at(&mut self, now: Instant, input: Input) {
-        self.core.handle(now, input, &mut self.done);
+        let mut out = Vec::new();
+        self.core.handle(now, input, &mut out);
+        let mut moves = Vec::new();
+        for effect in &out {
+            match effect {
+                Effect::Open { index, name, .. } => self.front.open(*index, name.clone(), &mut self.orders),
+                Effect::Close { index } => self.front.close(*index),
+                Effect::Place { address, place } => {
+                    let interfaces = place.as_ref().and_then(|place| place.interfaces.clone());
+                    self.front.want(*address, interfaces, &mut self.orders);
+                    let first =
+                        place.as_ref().is_some_and(|p| p.order[0] == "iris3" && p.interfaces.is_some());
+                    moves.push((*address, first));
+                    match place {
+                        Some(place) => self.places.insert(*address, place.clone()),
+                        None => self.places.remove(address),
+                    };
+                }
+                _ => {}
+            }
+        }
+        self.done.extend(out);
+        for (address, held) in moves {
+            if held != self.held.contains(&address) {
+                let (cause, to) = if held { (Cause::Unheld, None) } else { (Cause::Ineligible, None) };
+                self.moved(now, address, held, cause, to);
+            }
+        }
+    }
+
+    /// The speakers agree that an address is this one's, or is not any more.
+    fn moved(&mut self, now: Instant, address: IpAddr, held: bool, cause: Cause, to: Option<NodeId>) {
+        if held {
+            self.held.insert(address);
+        } else {
+            self.held.remove(&address);
+        }
+        self.front.hold(address, held, &mut self.orders);
+        self.tell_at(now, Input::Moved { address, held, cause, to });
     }
 
     /// What was done since the last call: takes and releases by interface.
     fn take(&mut self) -> Did {
         let mut did = Did::default();
+        for (index, command) in self.orders.drain(..) {
+            did.moves.push((index, matches!(command, Command::Take(_))));
+        }
         for effect in self.done.drain(..) {
             match effect {
-                Effect::Interface { index, command: Command::Take(_) } => did.moves.push((index, true)),
-                Effect::Interface { index, command: Command::Release(_) } => did.moves.push((index, false)),
                 Effect::Event { kind, reason, message, about } => {
                     assert_eq!(about.uid.as_deref(), Some("u1"));
                     did.events.push((kind, reason, message));
@@ -157,7 +223,12 @@ impl Story {
                 }
                 Effect::LetGo(_) => did.let_go += 1,
                 Effect::Configured(mistake) => self.mistakes.push(mistake),
-                Effect::Interface { command: Command::Link(_) | Command::Allies(_), .. }
+                Effect::Drain(drain) => did.drains.push(drain),
+                Effect::Enlist => did.enlists += 1,
+                Effect::Strike { node, .. } => did.struck.push(node),
+                Effect::Interface { .. }
+                | Effect::Place { .. }
+                | Effect::Speakers(_)
                 | Effect::Actual(_)
                 | Effect::Owner(_) => {}
             }
@@ -177,6 +248,9 @@ struct Did {
     shown: Vec<(String, bool)>,
     let_go: usize,
     ready: bool,
+    drains: Vec<bool>,
+    enlists: usize,
+    struck: Vec<String>,
 }
 
 fn here() -> Want {
@@ -200,7 +274,12 @@ fn nothing_is_announced_before_everything_is_known() {
     let did = story.take();
     assert_eq!(did.moves, [(2, true)]);
     assert_eq!(did.events, [assigned()]);
-    assert_eq!(did.wants, [("web".to_owned(), here())]);
+    let web = |want| ("web".to_owned(), want);
+    assert_eq!(
+        did.wants,
+        [web(Want::Elsewhere), web(here())],
+        "first as the others have it, then by agreement"
+    );
     assert!(did.ready);
 }
 
@@ -223,17 +302,14 @@ fn going_on_after_a_restart_is_no_news_to_the_user() {
         let view = StatusView { service: service_key("web"), complete: true, interfaces: Vec::new() };
         Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-own"), view))
     };
-    // The Pod is not ready yet when everything is known.
-    let mut story = Story::begun(vec![own(), speaker_of("iris3", false)]);
-    let did = story.take();
-    assert_eq!((did.moves.len(), did.wants), (0, vec![("web".to_owned(), Want::Elsewhere)]));
-    story.tell(speaker_of("iris3", true));
+    let nobody = advertisement(&json!({"nodeSelectors": [{"matchLabels": {"no": "node"}}]}));
+    let mut story = Story::begun(vec![own()]);
     let did = story.take();
     assert_eq!((did.moves.len(), did.events), (2, vec![]), "it was announced from here before");
     // Another node had it in between: that it comes back is news.
-    let mut story = Story::begun(vec![own(), speaker_of("iris3", false)]);
+    let mut story = Story::begun(vec![own(), nobody]);
     story.tell(Input::Status(Change::Delete(ObjectKey::new("metallb-system", "l2-own"))));
-    story.tell(speaker_of("iris3", true));
+    story.tell(advertisement(&json!({})));
     assert_eq!(story.take().events, [assigned()]);
 }
 
@@ -241,14 +317,98 @@ fn going_on_after_a_restart_is_no_news_to_the_user() {
 fn losing_and_regaining_an_address_is_told_each_time() {
     let mut story = Story::begun(Vec::new());
     story.take();
-    story.tell(speaker_of("iris3", false));
+    let taker = NodeId::of("iris2");
+    story.moved(at(1), address(), false, Cause::Asked(taker), Some(taker));
     let did = story.take();
     assert_eq!(did.moves, [(2, false), (3, false)]);
     assert_eq!(did.wants, [("web".to_owned(), Want::Elsewhere)]);
     assert_eq!(did.events, []);
-    story.tell(speaker_of("iris3", true));
+    assert_eq!(did.shown, [("web".to_owned(), false)]);
+    story.moved(at(2), address(), true, Cause::HolderDown(taker), None);
     let did = story.take();
     assert_eq!((did.moves, did.events), (vec![(2, true), (3, true)], vec![assigned()]));
+}
+
+#[test]
+fn a_node_that_is_not_the_first_waits_until_the_speakers_give_it_the_address() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    // For this address iris2 goes before iris1, and neither is this node.
+    story.tell(advertisement(&json!({"nodeSelectors": [{"matchExpressions": [
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["iris3"]}]}]})));
+    let place = story.places.get(&address()).expect("the others may hold it");
+    assert_eq!((place.order.len(), place.interfaces.is_some()), (3, true), "the nodes here have no labels");
+    let labelled = Node { labels: [("lb".to_owned(), "no".to_owned())].into(), ..Node::default() };
+    story.tell(Input::Node(Change::Apply(ObjectKey::new("", "iris3"), labelled)));
+    story.tell(advertisement(&json!({"nodeSelectors": [{"matchExpressions": [
+        {"key": "lb", "operator": "DoesNotExist"}]}]})));
+    let place = story.places.get(&address()).expect("the others may hold it");
+    assert_eq!(place.order, ["iris2", "iris1"]);
+    assert_eq!(place.interfaces, None, "this node may not");
+    let did = story.take();
+    assert_eq!(did.moves, [(2, false), (3, false)]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Elsewhere)]);
+}
+
+#[test]
+fn a_node_enters_itself_into_the_list_until_it_stands_there_with_its_address() {
+    let mut story = Story::begun(Vec::new());
+    assert_eq!(story.take().enlists, 0, "it is in it");
+    story.tell(listed(2, &["iris1", "iris2"]));
+    assert_eq!(story.take().enlists, 1);
+    story.tell(listed(3, &["iris1", "iris2", "iris3"]));
+    assert_eq!(story.take().enlists, 0);
+}
+
+#[test]
+fn the_first_ready_speaker_strikes_off_whoever_has_been_gone_for_a_minute() {
+    let mut story = Story::begun(Vec::new());
+    for node in ["iris1", "iris2"] {
+        story.tell(speaker_of(node, false));
+    }
+    story.tell_at(at(10), Input::Speaker(Change::Delete(ObjectKey::new("metallb-system", "speaker-iris1"))));
+    assert_eq!(story.core.poll_timeout(), Some(at(70)));
+    story.tell_at(at(70), Input::Timeout);
+    assert_eq!(story.take().struck, ["iris1"]);
+}
+
+#[test]
+fn a_node_that_is_drained_hands_over_until_it_is_not_any_more() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    for draining in [true, false] {
+        let node = Node { draining, ..Node::default() };
+        story.tell(Input::Node(Change::Apply(ObjectKey::new("", "iris2"), node.clone())));
+        story.tell(Input::Node(Change::Apply(ObjectKey::new("", "iris3"), node)));
+        assert_eq!(story.take().drains, [draining], "the own node, and no other");
+    }
+}
+
+#[test]
+fn what_happens_to_the_speakers_is_told_where_a_person_can_mend_it() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    let iris1 = NodeId::of("iris1");
+    for (event, reason) in [
+        (membership::Event::Up(iris1), None),
+        (membership::Event::Down(iris1), None),
+        (membership::Event::Quorum(true), None),
+        (membership::Event::Unheard(iris1), Some("speakerUnheard")),
+        (membership::Event::Quorum(false), Some("noQuorum")),
+        (membership::Event::Profile(membership::Profile::Relaxed), Some("failoverProfile")),
+    ] {
+        story.tell(Input::Members(event));
+        let told = story.done.drain(..).find_map(|effect| match effect {
+            Effect::Event { about, reason, message, .. } => Some((about, reason, message)),
+            _ => None,
+        });
+        assert_eq!(told.as_ref().map(|told| told.1), reason);
+        if let Some((about, "speakerUnheard", message)) = told {
+            assert_eq!((about.kind.as_deref(), about.name.as_deref()), (Some("Node"), Some("iris3")));
+            assert!(message.contains("\"iris1\" (192.0.2.3)") && message.contains("7946"), "{message}");
+            assert!(message.contains("firewall"), "{message}");
+        }
+    }
 }
 
 #[test]
@@ -360,7 +520,8 @@ fn a_node_without_any_usable_interface_says_so_and_announces_once_it_has_one() {
     assert_eq!(did.wants, [("web".to_owned(), Want::Nowhere)]);
     story.tell(Input::Link(LinkChange::Apply(link(2, "eth0"))));
     let did = story.take();
-    assert_eq!((did.wants, did.events), (vec![("web".to_owned(), here())], vec![assigned()]));
+    assert_eq!(did.wants.last(), Some(&("web".to_owned(), here())));
+    assert_eq!(did.events, [assigned()]);
 }
 
 #[test]
@@ -463,7 +624,7 @@ fn a_service_that_nobody_announces_is_told_when_it_stays_so_and_again_while_it_l
     story.tell_at(at(3_030), Input::Timeout);
     assert!(not_announced(&story.take().events).contains("3 are on a node that no matching L2Advertisement"));
     // Other counts of nodes are not.
-    story.tell_at(at(3_040), speaker_of("iris1", false));
+    story.tell_at(at(3_040), listed(2, &["iris2", "iris3"]));
     story.tell_at(at(3_060), Input::Timeout);
     assert_eq!(story.take().events, []);
     story.tell_at(at(3_070), advertisement(&json!({})));

@@ -4,22 +4,27 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Whether this node announces a Service.
+/// What is to become of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// This node answers for the Service's addresses.
-    Announce(Announcement),
-    /// It does not.
+    /// One of these nodes announces it.
+    Elect(Election),
+    /// Nobody does, or it is none of ours.
     Not(Reason),
 }
 
-/// What this node announces for one Service.
+/// How many candidates are told apart. Where more than these die at once, whoever asks first has the address.
+pub const CANDIDATES: usize = 16;
+
+/// Who may announce a Service, and how this node would.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
+pub struct Election {
     /// The addresses, in the order of the Service's status.
     pub addresses: Vec<IpAddr>,
-    /// Where they are announced.
-    pub interfaces: Interfaces,
+    /// The nodes that may, the best first: at most [`CANDIDATES`], and this one where it may. Never empty.
+    pub order: Vec<String>,
+    /// Where this node would announce them, or why it may not.
+    pub here: Result<Interfaces, Reason>,
 }
 
 /// The interfaces of a node on which an address is announced.
@@ -41,7 +46,7 @@ impl Interfaces {
     }
 
     /// Adds the others to these.
-    pub(crate) fn extend(&mut self, others: &Self) {
+    pub fn extend(&mut self, others: &Self) {
         match (&mut *self, others) {
             (Self::All, _) => {}
             (_, Self::All) => *self = Self::All,

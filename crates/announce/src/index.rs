@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{Config, L2Advertisement};
 use l2::election::{self, Candidate};
 
-use crate::decision::{Announcement, Decision, Interfaces, Reason, Shortage};
+use crate::decision::{CANDIDATES, Decision, Election, Interfaces, Reason, Shortage};
 use crate::obstacle::Obstacle;
 use crate::reduce::{Node, Service, ServiceKey, Slice, SliceKey};
 
@@ -31,8 +31,10 @@ pub struct Index {
     /// The Service of each slice.
     service_of_slice: BTreeMap<SliceKey, ServiceKey>,
     nodes: BTreeMap<String, Node>,
-    /// The nodes whose speaker is up.
-    members: BTreeSet<String>,
+    /// The nodes that have a speaker, whether it is up or not.
+    speakers: BTreeSet<String>,
+    /// Those of them whose speaker is ready by the API.
+    ready: BTreeSet<String>,
     config: Config,
     /// By advertisement, the nodes that it selects and how much it prefers each.
     reach: BTreeMap<String, BTreeMap<String, u64>>,
@@ -116,10 +118,28 @@ impl Index {
         self.with_addresses()
     }
 
-    /// The speaker of the node is up, or not any more.
-    pub fn set_member(&mut self, node: &str, up: bool) -> Vec<ServiceKey> {
-        let changed = if up { self.members.insert(node.to_owned()) } else { self.members.remove(node) };
-        if changed { self.with_addresses() } else { Vec::new() }
+    /// These nodes have a speaker. Which of them are alive is for `membership` to find out.
+    pub fn set_speakers(&mut self, nodes: BTreeSet<String>) -> Vec<ServiceKey> {
+        if self.speakers == nodes {
+            return Vec::new();
+        }
+        self.speakers = nodes;
+        self.with_addresses()
+    }
+
+    /// The speaker of the node is ready by the API, or not any more. That decides who tells users what concerns the
+    /// whole cluster, and nothing else.
+    pub fn set_ready(&mut self, node: &str, ready: bool) {
+        if ready {
+            self.ready.insert(node.to_owned());
+        } else {
+            self.ready.remove(node);
+        }
+    }
+
+    /// Whether the node exists.
+    pub fn has_node(&self, name: &str) -> bool {
+        self.nodes.contains_key(name)
     }
 
     /// The configuration is this now.
@@ -145,17 +165,17 @@ impl Index {
         &self.config
     }
 
-    /// Whether this node announces the Service, by the rules in MetalLB's order.
+    /// Who may announce the Service, by the rules in MetalLB's order.
     pub fn decide(&self, key: &ServiceKey) -> Decision {
-        match self.announcement(key) {
-            Ok(announcement) => Decision::Announce(announcement),
+        match self.election(key) {
+            Ok(election) => Decision::Elect(election),
             Err(reason) => Decision::Not(reason),
         }
     }
 
-    /// Why no node at all announces the Service, given what this node's decision came to: the same answer on all
+    /// Why no node at all announces a Service, given the decision about it: the same answer on all
     /// nodes. `None` where one announces it, or where that is ordinary or told elsewhere (see [`Obstacle`]).
-    pub fn obstacle(&self, key: &ServiceKey, decision: &Decision) -> Option<Obstacle> {
+    pub fn obstacle(&self, decision: &Decision) -> Option<Obstacle> {
         let Decision::Not(reason) = decision else { return None };
         match reason {
             Reason::SharedWithServiceSelector(name) => {
@@ -163,13 +183,6 @@ impl Index {
             }
             Reason::NoCandidate(shortage) => Some(Obstacle::NoCandidate(*shortage)),
             Reason::NoAdvertisement(pool) => {
-                let service = self.services.get(key)?;
-                let advertisements = self.matching(pool, service);
-                if !advertisements.is_empty() {
-                    // Some other node is selected, or none that has a ready speaker.
-                    let candidates = self.candidates(service, &advertisements, &self.serving(key));
-                    return candidates.err().map(Obstacle::NoCandidate);
-                }
                 Some(if self.config.l2_advertisements_of(pool).next().is_some() {
                     Obstacle::NotSelected(pool.clone())
                 } else {
@@ -186,8 +199,19 @@ impl Index {
         let Some(first) = self.services.get(key).and_then(|service| service.addresses.first()) else {
             return false;
         };
-        let members = self.members.iter().map(|node| Candidate { node, score: 0 });
+        let members = self.ready.iter().map(|node| Candidate { node, score: 0 });
         election::winner(members, *first) == Some(self.settings.node.as_str())
+    }
+
+    /// Whether this node is the first by name of those whose speaker is ready: what one of all has to do is for it.
+    pub fn is_first_ready(&self) -> bool {
+        self.ready.first() == Some(&self.settings.node)
+    }
+
+    /// Whether this node announces the Service on interfaces by name, should it announce it.
+    pub fn chooses_interfaces(&self, key: &ServiceKey) -> bool {
+        let Decision::Elect(election) = self.decide(key) else { return false };
+        matches!(election.here, Ok(Interfaces::Only(_)))
     }
 
     /// The advertisements of the pool that cover the Service, whatever the node.
@@ -201,7 +225,7 @@ impl Index {
         services.map(|(key, _)| key.clone()).collect()
     }
 
-    fn announcement(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
+    fn election(&self, key: &ServiceKey) -> Result<Election, Reason> {
         let service = self.services.get(key).ok_or(Reason::NoService)?;
         let pool = self.pool(service)?;
         let serving = self.serving(key);
@@ -214,26 +238,31 @@ impl Index {
         {
             return Err(Reason::SharedWithServiceSelector(picky.name.clone()));
         }
-        let mut here = advertisements.iter().filter(|a| self.reaches(a, &self.settings.node)).peekable();
-        if here.peek().is_none() {
+        if advertisements.is_empty() {
             return Err(Reason::NoAdvertisement(pool.to_owned()));
         }
         let first = *service.addresses.first().ok_or(Reason::NoAddress)?;
         let candidates = self.candidates(service, &advertisements, &serving).map_err(Reason::NoCandidate)?;
-        match election::winner(candidates, first) {
-            Some(winner) if winner == self.settings.node => {}
-            Some(other) => return Err(Reason::OtherNode(other.to_owned())),
-            None => return Err(Reason::NoCandidate(Shortage::default())),
-        }
+        let all = election::order(candidates, first);
+        let beyond = all.iter().skip(CANDIDATES).filter(|&&node| node == self.settings.node);
+        let order: Vec<String> =
+            all.iter().take(CANDIDATES).chain(beyond).map(|&node| node.to_owned()).collect();
         let mut interfaces = Interfaces::Only(BTreeSet::new());
-        for advertisement in here {
+        let mut reached = false;
+        for advertisement in advertisements.iter().filter(|a| self.reaches(a, &self.settings.node)) {
+            reached = true;
             interfaces.extend(&if advertisement.interfaces.is_empty() {
                 Interfaces::All
             } else {
                 Interfaces::Only(advertisement.interfaces.clone())
             });
         }
-        Ok(Announcement { addresses: service.addresses.clone(), interfaces })
+        let here = match order.first() {
+            _ if order.contains(&self.settings.node) => Ok(interfaces),
+            Some(best) if reached => Err(Reason::OtherNode(best.clone())),
+            _ => Err(Reason::NoAdvertisement(pool.to_owned())),
+        };
+        Ok(Election { addresses: service.addresses.clone(), order, here })
     }
 
     /// The one pool that has all addresses of the Service, which must be ours.
@@ -282,7 +311,7 @@ impl Index {
     ) -> Result<Vec<Candidate<'_>>, Shortage> {
         let mut shortage = Shortage::default();
         let mut candidates = Vec::new();
-        for name in &self.members {
+        for name in &self.speakers {
             let Some(node) = self.nodes.get(name) else {
                 shortage.unknown += 1;
                 continue;

@@ -119,6 +119,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Whether its condition `NetworkUnavailable` is True.
     pub network_unavailable: bool,
+    /// Whether its addresses are to be handed over: an administrator drains it by annotation, or it is shutting down.
+    pub draining: bool,
 }
 
 impl Node {
@@ -136,8 +138,20 @@ impl From<&v1::Node> for Node {
             network_unavailable: conditions
                 .iter()
                 .any(|c| c.type_ == "NetworkUnavailable" && c.status == "True"),
+            draining: asked_to_drain(node) || conditions.iter().any(is_shutting_down),
         }
     }
+}
+
+fn asked_to_drain(node: &v1::Node) -> bool {
+    let annotations = node.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(api::names::DRAIN_ANNOTATION)).is_some_and(|value| value != "false")
+}
+
+/// The kubelet's only word of a graceful shutdown (pkg/kubelet/nodestatus, `ReadyCondition`) is this text.
+fn is_shutting_down(condition: &v1::NodeCondition) -> bool {
+    let told = condition.message.as_deref().unwrap_or_default();
+    condition.type_ == "Ready" && condition.status == "False" && told.contains("node is shutting down")
 }
 
 /// The node that the speaker in this Pod makes a member: that of a Pod which is ready and not terminating.

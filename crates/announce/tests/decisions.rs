@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use announce::{
-    Decision, Index, Interfaces, Node, Reason, Service, ServiceKey, Settings, Shortage, Slice, SliceKey,
+    Decision, Election, Index, Interfaces, Node, Reason, Service, ServiceKey, Settings, Shortage, Slice,
+    SliceKey,
 };
 use config::{Config, Resources};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ impl Default for Cluster {
     fn default() -> Self {
         let node = |name: &str| Node {
             labels: BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.to_owned())]),
-            network_unavailable: false,
+            ..Node::default()
         };
         Self {
             service: Service {
@@ -106,9 +107,7 @@ impl Cluster {
         for (name, node) in &self.nodes {
             index.apply_node((*name).to_owned(), node.clone());
         }
-        for member in &self.members {
-            index.set_member(member, true);
-        }
+        index.set_speakers(self.members.iter().map(|&name| name.to_owned()).collect());
         index.apply_slice(SliceKey { namespace: "shop".into(), name: "web-1".into() }, self.slice());
         index.apply_service(key(), self.service.clone());
         index
@@ -121,24 +120,33 @@ impl Cluster {
     /// The nodes that announce.
     fn announcers(&self) -> Vec<&'static str> {
         let decisions = self.decisions().into_iter().zip(NODES);
-        decisions.filter(|(d, _)| matches!(d, Decision::Announce(_))).map(|(_, node)| node).collect()
+        decisions.filter(|(d, node)| announces(d, node)).map(|(_, node)| node).collect()
     }
 
     /// The interfaces on the announcing node.
     fn interfaces(&self) -> Option<Interfaces> {
-        self.decisions().into_iter().find_map(|d| match d {
-            Decision::Announce(announcement) => Some(announcement.interfaces),
+        let decided = self.decisions().into_iter().zip(NODES).find(|(d, node)| announces(d, node));
+        match decided?.0 {
+            Decision::Elect(election) => election.here.ok(),
             Decision::Not(_) => None,
-        })
+        }
     }
 
     /// Why the first node does not announce.
     fn reason(&self) -> Reason {
         match self.index(NODES[0]).decide(&key()) {
             Decision::Not(reason) => reason,
-            Decision::Announce(announcement) => panic!("announced: {announcement:?}"),
+            Decision::Elect(Election { here: Err(reason), .. }) => reason,
+            Decision::Elect(Election { order, .. }) if order[0] == NODES[0] => panic!("announced: {order:?}"),
+            Decision::Elect(Election { order, .. }) => Reason::OtherNode(order[0].clone()),
         }
     }
+}
+
+/// Whether the node comes first and may announce.
+fn announces(decision: &Decision, node: &str) -> bool {
+    let Decision::Elect(election) = decision else { return false };
+    election.order[0] == node && election.here.is_ok()
 }
 
 fn host(name: &str) -> Value {
@@ -519,7 +527,7 @@ fn a_pool_that_became_invalid_is_announced_alike_by_speakers_with_and_without_it
         for node in NODES {
             let mut index = cluster.index(node);
             index.set_config(config.clone());
-            let announces = matches!(index.decide(&key()), Decision::Announce(_));
+            let announces = announces(&index.decide(&key()), node);
             assert_eq!(announces, node == "iris3", "{node}, whose speaker {what}");
         }
     }
@@ -542,9 +550,10 @@ fn a_change_touches_the_services_that_it_can_alter_and_no_others() {
     assert_eq!(index.apply_service(key(), cluster.service.clone()), none, "the same Service again");
     assert_eq!(index.apply_slice(slice.clone(), cluster.slice()), none, "the same slice again");
     assert_eq!(index.apply_node("iris1".into(), cluster.nodes["iris1"].clone()), none, "the same node again");
-    assert_eq!(index.set_member("iris1", true), none, "the same member again");
+    let speakers = |nodes: &[&str]| nodes.iter().map(|&node| node.to_owned()).collect();
+    assert_eq!(index.set_speakers(speakers(&NODES)), none, "the same speakers again");
     assert_eq!(index.set_config(config(&[json!({})])), none, "the same configuration again");
-    assert_eq!(index.set_member("iris3", false), [key()]);
+    assert_eq!(index.set_speakers(speakers(&NODES[..2])), [key()]);
     assert_eq!(index.apply_node("iris2".into(), Node::default()), [key()]);
     assert_eq!(index.delete_node("iris2"), [key()]);
     assert_eq!(index.delete_node("iris2"), none);
@@ -563,11 +572,12 @@ fn a_node_that_is_labelled_later_joins_the_selection() {
         c.advertisements = vec![json!({"nodeSelectors": [{"matchLabels": {"lb": "yes"}}]})];
     });
     let mut index = cluster.index("iris1");
-    assert_eq!(index.decide(&key()), Decision::Not(Reason::NoAdvertisement("blue".into())));
+    let unselected = Shortage { not_selected: 3, ..Shortage::default() };
+    assert_eq!(index.decide(&key()), Decision::Not(Reason::NoCandidate(unselected)));
     let mut node = cluster.nodes["iris1"].clone();
     node.labels.insert("lb".into(), "yes".into());
     assert_eq!(index.apply_node("iris1".into(), node.clone()), [key()]);
-    assert!(matches!(index.decide(&key()), Decision::Announce(_)));
+    assert!(announces(&index.decide(&key()), "iris1"));
     node.labels.remove("lb");
     index.apply_node("iris1".into(), node);
     assert!(matches!(index.decide(&key()), Decision::Not(_)));

@@ -46,8 +46,9 @@ fn index(node: &str, service: Service, members: &[&str], advertisements: &[Value
         let labels = BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.to_owned())]);
         index.apply_node(name.to_owned(), Node { labels, ..Node::default() });
     }
+    index.set_speakers(members.iter().map(|&name| name.to_owned()).collect());
     for member in members {
-        index.set_member(member, true);
+        index.set_ready(member, true);
     }
     let slice = Slice { service: Some(key()), serving: BTreeSet::from([Some("iris1".to_owned())]) };
     index.apply_slice(SliceKey { namespace: "shop".into(), name: "web-1".into() }, slice);
@@ -56,7 +57,7 @@ fn index(node: &str, service: Service, members: &[&str], advertisements: &[Value
 }
 
 fn obstacle(index: &Index) -> Option<Obstacle> {
-    index.obstacle(&key(), &index.decide(&key()))
+    index.obstacle(&index.decide(&key()))
 }
 
 #[test]

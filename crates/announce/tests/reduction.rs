@@ -48,6 +48,28 @@ fn only_a_true_condition_makes_the_network_unavailable() {
 }
 
 #[test]
+fn a_node_drains_by_its_annotation_or_while_it_shuts_down() {
+    let node = |annotations: Value, message: &str, status: &str| {
+        let object = json!({
+            "metadata": {"annotations": annotations},
+            "status": {"conditions": [{"type": "Ready", "status": status, "message": message}]},
+        });
+        Node::from(&serde_json::from_value(object).expect("a valid Node")).draining
+    };
+    for (annotations, message, status, draining) in [
+        (json!({}), "kubelet is posting ready status", "True", false),
+        (json!({"metallb.io/drain": ""}), "", "True", true),
+        (json!({"metallb.io/drain": "true"}), "", "True", true),
+        (json!({"metallb.io/drain": "false"}), "", "True", false),
+        (json!({}), "node is shutting down", "False", true),
+        (json!({}), "container runtime is down", "False", false),
+        (json!({}), "node is shutting down", "Unknown", false),
+    ] {
+        assert_eq!(node(annotations.clone(), message, status), draining, "{annotations} {status} {message}");
+    }
+}
+
+#[test]
 fn a_speaker_counts_while_its_pod_is_ready_and_not_terminating() {
     let pod = |ready: &str, deleted: Value| {
         let object = json!({

@@ -69,6 +69,9 @@ pub struct MetalLBSpec {
     /// Further settings of the speaker's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaker_config: Option<Config>,
+    /// How fast the speakers find that one of them has failed, and what they do without a majority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
     /// Settings of frr-k8s, accepted for manifests that carry them.
     #[serde(rename = "frrk8sConfig", default, skip_serializing_if = "Option::is_none")]
     pub frrk8s_config: Option<FrrK8sConfig>,
@@ -95,6 +98,44 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_schema::resources")]
     pub resources: Option<ResourceRequirements>,
+}
+
+/// Failover says how layer 2 addresses move to another node when theirs fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    /// How fast a failure is found: after three heartbeats of 100 ms each (Default), of 50 ms (Fast) or of 300 ms
+    /// (Relaxed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::failover_profile")]
+    pub profile: Option<FailoverProfile>,
+    /// What a speaker does that no majority of three or more speakers hears: it answers for no address (Silent, the
+    /// default), or announces those that nobody answers for (Announce), which two halves of a divided network may both do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::on_quorum_loss")]
+    pub on_quorum_loss: Option<OnQuorumLoss>,
+}
+
+/// FailoverProfile is how fast a failure is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailoverProfile {
+    /// Within 0.15 s.
+    Fast,
+    /// Within 0.3 s.
+    #[default]
+    Default,
+    /// Within 0.9 s.
+    Relaxed,
+}
+
+/// OnQuorumLoss is what a speaker does that no majority hears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnQuorumLoss {
+    /// It answers for no address.
+    #[default]
+    Silent,
+    /// It announces what nobody answers for.
+    Announce,
 }
 
 /// FrrK8sConfig has settings of frr-k8s.

@@ -76,6 +76,12 @@ pub const NODE_NAME_LABEL: &str = "metallb.io/node-name";
 /// On a Node: present, with whatever value, it keeps load balancer addresses away.
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// The ConfigMap in MetalLB's namespace that lists the nodes with a speaker.
+pub const SPEAKERS_CONFIG_MAP: &str = "metallb-speakers";
+
+/// An annotation on a Node: with any value but `false`, its speaker hands all addresses over and takes none.
+pub const DRAIN_ANNOTATION: &str = "metallb.io/drain";
+
 /// What `announcedInterfacesToExclude` has where nobody says anything, MetalLB's own list: patterns of the names of
 /// interfaces of container engines and tunnels, on which no address is announced.
 pub const EXCLUDED_INTERFACES: [&str; 14] = [

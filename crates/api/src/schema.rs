@@ -50,6 +50,16 @@ pub(crate) fn community_value(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// How fast a failure is found.
+pub(crate) fn failover_profile(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Default", "Fast", "Relaxed"]})
+}
+
+/// What is done without a majority.
+pub(crate) fn on_quorum_loss(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Silent", "Announce"]})
+}
+
 /// Which AS numbers of a peer are accepted.
 pub(crate) fn dynamic_asn(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["internal", "external"]})

@@ -12,11 +12,16 @@ const FIRST: Duration = Duration::from_millis(250);
 /// Pauses that double from 250 ms to 5 s, each up to a quarter shorter by chance so that speakers that lost the
 /// server in the same instant do not all come back in the same instant.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
+    /// The pause before the next attempt.
+    pub fn next_pause(&mut self) -> Duration {
+        self.next(chance())
+    }
+
     /// The pause before the next attempt. `chance` in 0..=255 says how much of the jitter to use.
     pub(crate) fn next(&mut self, chance: u8) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failures.min(8)).min(LONGEST);

@@ -21,6 +21,7 @@ mod signal;
 pub mod testing;
 mod watch;
 
+pub use backoff::Backoff;
 pub use client::{ClientError, client};
 pub use events::{EventKind, EventRecorder, object_reference};
 pub use gate::Gate;

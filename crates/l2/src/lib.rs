@@ -17,6 +17,7 @@ pub mod arp;
 pub mod election;
 pub mod ethernet;
 pub mod ndp;
+pub mod probe;
 mod responder;
 mod schedule;
 

@@ -1,7 +1,7 @@
 //! One interface of this node: which addresses it answers for, and what it says about them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use net::{Family, MacAddr};
 
@@ -382,23 +382,7 @@ fn announce(address: IpAddr, mac: MacAddr, cause: Cause, out: &mut Vec<Output>) 
     }
 }
 
-/// Asks everyone on the link, without claiming the address, who has it (RFC 5227 §1.1, RFC 4862 §5.4.2).
+/// Asks everyone on the link, without claiming the address, who has it.
 fn probe(address: IpAddr, mac: MacAddr, out: &mut Vec<Output>) {
-    let frame = match address {
-        IpAddr::V4(target_ip) => arp::Packet {
-            operation: arp::Operation::Request,
-            sender_mac: mac,
-            sender_ip: Ipv4Addr::UNSPECIFIED,
-            target_mac: MacAddr::ZERO,
-            target_ip,
-        }
-        .frame(MacAddr::BROADCAST),
-        IpAddr::V6(target) => {
-            let group = ndp::solicited_node(target);
-            let message = ndp::Message::Solicitation { target, source_link: None };
-            ndp::Packet { source: Ipv6Addr::UNSPECIFIED, destination: group, message }
-                .frame(mac, ndp::multicast_mac(group))
-        }
-    };
-    out.push(Output::Send { address, cause: Cause::Probe, frame });
+    out.push(Output::Send { address, cause: Cause::Probe, frame: crate::probe::question(address, mac) });
 }

@@ -9,6 +9,7 @@ mod filter;
 mod groups;
 mod link_state;
 mod links;
+mod member;
 mod packet;
 
 pub use clock::boot_time;
@@ -16,4 +17,5 @@ pub use filter::Traffic;
 pub use groups::Groups;
 pub use link_state::{Hindrance, Link, LinkChange};
 pub use links::{LinkWatch, WatchError};
+pub use member::MemberSocket;
 pub use packet::PacketSocket;

@@ -22,3 +22,4 @@ pub use options::{
 };
 pub use resolver::CertResolver;
 pub use serve::{Limits, serve};
+pub use watch::Watch as FolderWatch;

@@ -18,7 +18,8 @@ const EVENTS: usize = 4096;
 /// Watches one folder, also through its removal and return.
 ///
 /// A mounted Secret changes by the renaming of a link in the folder; other writers create, write and rename files.
-pub(crate) struct Watch {
+#[derive(Debug)]
+pub struct Watch {
     inotify: Inotify,
     /// The reading end of the same inotify. It is no pipe, but is polled and read as one, and this is tokio's only
     /// type for a foreign descriptor that takes no `unsafe`.
@@ -28,7 +29,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Changes from now on. The folder need not exist yet. Needs a tokio runtime.
-    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+    pub fn new(folder: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let events = pipe::Receiver::from_owned_fd_unchecked(inotify.as_fd().try_clone_to_owned()?)?;
         let watch = Self { inotify, events, folder: std::path::absolute(folder)? };
@@ -37,7 +38,7 @@ impl Watch {
     }
 
     /// Waits until something may have changed since the last call.
-    pub(crate) async fn changed(&self) -> io::Result<()> {
+    pub async fn changed(&self) -> io::Result<()> {
         // Which file it was does not matter: all are read again.
         let mut events = [0; EVENTS];
         loop {

@@ -1,9 +1,10 @@
 //! The DaemonSet of the speakers.
 
+use api::{FailoverProfile, OnQuorumLoss};
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, PodSecurityContext, PodSpec, SecretVolumeSource, SecurityContext,
-    Toleration, Volume, VolumeMount,
+    ConfigMapVolumeSource, Container, EmptyDirVolumeSource, PodSecurityContext, PodSpec, SecretVolumeSource,
+    SecurityContext, Toleration, Volume, VolumeMount,
 };
 
 use super::pod::{self, Placement};
@@ -12,6 +13,9 @@ use super::{EXCLUDE_L2, Frame, MEMBERLIST_SECRET, SPEAKER, labels, selector};
 /// Control plane nodes have speakers too; these two come first, users know the order.
 const CONTROL_PLANE_TAINTS: [&str; 2] =
     ["node-role.kubernetes.io/master", "node-role.kubernetes.io/control-plane"];
+
+/// Where a speaker keeps what must survive its restart.
+const STATE_PATH: &str = "/var/lib/metallb";
 
 /// Where the speakers' common key is mounted.
 const SECRET_KEY_PATH: &str = "/etc/ml_secret_key";
@@ -61,6 +65,7 @@ fn container(frame: &Frame<'_>) -> Container {
         pod::variable("METALLB_ML_LABELS", "app=metallb,component=speaker"),
         pod::variable("METALLB_ML_BIND_PORT", &environment.member_port.to_string()),
         pod::variable("METALLB_ML_SECRET_KEY_PATH", SECRET_KEY_PATH),
+        pod::variable("METALLB_STATE_DIR", STATE_PATH),
     ];
     variables.extend(pod::bgp_type(spec));
     let container = Container {
@@ -68,7 +73,7 @@ fn container(frame: &Frame<'_>) -> Container {
         image: Some(environment.speaker_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/speaker".to_owned()]),
-        args: Some(pod::arguments(spec, environment)),
+        args: Some(arguments(frame)),
         env: Some(variables),
         ports: Some(vec![
             pod::port("metricshttps", "TCP", environment.metrics_port),
@@ -78,11 +83,32 @@ fn container(frame: &Frame<'_>) -> Container {
         // Raw sockets for ARP and NDP are all it needs of root; a capability on the file would not survive
         // allowPrivilegeEscalation: false.
         security_context: Some(SecurityContext { run_as_user: Some(0), ..pod::confined(&["NET_RAW"]) }),
-        volume_mounts: Some(vec![mount("memberlist", SECRET_KEY_PATH), mount(EXCLUDE_L2, "/etc/metallb")]),
+        volume_mounts: Some(vec![
+            mount("memberlist", SECRET_KEY_PATH),
+            mount(EXCLUDE_L2, "/etc/metallb"),
+            VolumeMount { read_only: None, ..mount("state", STATE_PATH) },
+        ]),
         ..Container::default()
     };
     // The speaker shares the node's network: its probes answer the node and no one else.
     pod::probed(container, environment.liveness_port, Some("127.0.0.1"))
+}
+
+/// The flags: only what differs from the speaker's own defaults, so that an upgrade rolls nothing without need.
+fn arguments(frame: &Frame<'_>) -> Vec<String> {
+    let spec = &frame.metallb.spec;
+    let mut arguments = pod::arguments(spec, frame.environment);
+    let failover = spec.failover.clone().unwrap_or_default();
+    match failover.profile.unwrap_or_default() {
+        FailoverProfile::Default => {}
+        FailoverProfile::Fast => arguments.push("--failover-profile=fast".to_owned()),
+        FailoverProfile::Relaxed => arguments.push("--failover-profile=relaxed".to_owned()),
+    }
+    match failover.on_quorum_loss.unwrap_or_default() {
+        OnQuorumLoss::Silent => {}
+        OnQuorumLoss::Announce => arguments.push("--on-quorum-loss=announce".to_owned()),
+    }
+    arguments
 }
 
 fn pod() -> PodSpec {
@@ -111,6 +137,11 @@ fn pod() -> PodSpec {
                     default_mode: Some(0o400),
                     ..ConfigMapVolumeSource::default()
                 }),
+                ..Volume::default()
+            },
+            Volume {
+                name: "state".to_owned(),
+                empty_dir: Some(EmptyDirVolumeSource::default()),
                 ..Volume::default()
             },
         ]),

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use announce::{Obstacle, ServiceKey};
+use announce::{Obstacle, Place, ServiceKey};
 use api::names;
 use k8s_openapi::api::core::v1::{self, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_ext::{Change, EventKind};
 use net::MacAddr;
+
+use super::roster::RosterView;
 
 /// The kinds that must be listed before anything is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,8 @@ pub enum Kind {
     Nodes,
     /// The speakers' Pods.
     Speakers,
+    /// The list of speakers.
+    Roster,
     /// IPAddressPools.
     Pools,
     /// L2Advertisements.
@@ -43,11 +47,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::EndpointSlices,
         Self::Nodes,
         Self::Speakers,
+        Self::Roster,
         Self::Pools,
         Self::Advertisements,
         Self::BgpAdvertisements,
@@ -67,6 +72,7 @@ impl fmt::Display for Kind {
             Self::EndpointSlices => "EndpointSlices",
             Self::Nodes => "Nodes",
             Self::Speakers => "speaker Pods",
+            Self::Roster => "the list of speakers (ConfigMap metallb-speakers)",
             Self::Pools => "IPAddressPools",
             Self::Advertisements => "L2Advertisements",
             Self::BgpAdvertisements => "BGPAdvertisements",
@@ -100,6 +106,8 @@ impl From<&v1::Service> for ServiceView {
 pub struct SpeakerPod {
     /// Its node, while it is ready.
     pub node: Option<String>,
+    /// Its node, ready or not.
+    pub on: Option<String>,
     /// The `DaemonSet` that owns it, where the Pod is this speaker's own.
     pub owner: Option<OwnerReference>,
 }
@@ -116,7 +124,8 @@ impl SpeakerPod {
             uid: o.uid.clone(),
             ..OwnerReference::default()
         });
-        Self { node: announce::member_node(pod), owner }
+        let on = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        Self { node: announce::member_node(pod), on, owner }
     }
 }
 
@@ -201,6 +210,26 @@ pub enum Effect {
     },
     /// The address is held for no Service any more.
     LetGo(IpAddr),
+    /// Who may hold an address, and where this node announces it then; `None`: nobody.
+    Place {
+        /// The address.
+        address: IpAddr,
+        /// Its place.
+        place: Option<Place>,
+    },
+    /// These nodes have a speaker.
+    Speakers(RosterView),
+    /// This node is to be entered into the list of speakers.
+    Enlist,
+    /// A node is to be struck off the list of speakers, where that still has this revision.
+    Strike {
+        /// The node.
+        node: String,
+        /// The list's `metadata.resourceVersion`.
+        revision: u64,
+    },
+    /// This node hands its addresses over and takes none, or does so no longer.
+    Drain(bool),
     /// The configuration was read: what is wrong with it, if anything is.
     Configured(Option<String>),
     /// Everything is known and decided: the Pod is ready.

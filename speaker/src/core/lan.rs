@@ -1,9 +1,7 @@
 //! This node's interfaces, and which address each answers for.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashSet};
 
-use announce::{Holdings, Interfaces};
 use net::MacAddr;
 use sockets::{Link, LinkChange};
 use tracing::{debug, info};
@@ -36,7 +34,6 @@ pub(crate) enum Concerns {
 struct Open {
     name: String,
     link: l2::Link,
-    held: BTreeSet<IpAddr>,
 }
 
 impl Lan {
@@ -45,12 +42,7 @@ impl Lan {
     }
 
     /// Takes in a change of a link, and says whom that concerns.
-    pub(crate) fn apply(
-        &mut self,
-        change: LinkChange,
-        holdings: &Holdings,
-        out: &mut Vec<Effect>,
-    ) -> Concerns {
+    pub(crate) fn apply(&mut self, change: LinkChange, out: &mut Vec<Effect>) -> Concerns {
         let before: Vec<String> = self.names();
         match change {
             LinkChange::Apply(link) => {
@@ -59,7 +51,7 @@ impl Lan {
                     self.close(index, "it has another name", out);
                 }
                 match self.obstacle(&link) {
-                    None => self.keep_open(&link, holdings, out),
+                    None => self.keep_open(&link, out),
                     Some(reason) => {
                         debug!(interface = link.name, "nothing is announced here: {reason}");
                         self.close(index, &reason, out);
@@ -103,18 +95,6 @@ impl Lan {
         self.obstacle(link).map(|reason| format!("{name}: {reason}"))
     }
 
-    /// The address is held on these interfaces now, or on none.
-    pub(crate) fn hold(&mut self, address: IpAddr, interfaces: Option<&Interfaces>, out: &mut Vec<Effect>) {
-        for (&index, open) in &mut self.open {
-            let wanted = interfaces.is_some_and(|interfaces| interfaces.contains(&open.name));
-            if wanted && open.held.insert(address) {
-                out.push(Effect::Interface { index, command: Command::Take(address) });
-            } else if !wanted && open.held.remove(&address) {
-                out.push(Effect::Interface { index, command: Command::Release(address) });
-            }
-        }
-    }
-
     /// The names of the interfaces that answer, in order of their numbers.
     fn names(&self) -> Vec<String> {
         self.open.values().map(|open| open.name.clone()).collect()
@@ -127,7 +107,7 @@ impl Lan {
         self.exclude.matches(&link.name).then(|| "it is excluded by announcedInterfacesToExclude".to_owned())
     }
 
-    fn keep_open(&mut self, link: &Link, holdings: &Holdings, out: &mut Vec<Effect>) {
+    fn keep_open(&mut self, link: &Link, out: &mut Vec<Effect>) {
         let Some(mac) = link.mac else { return };
         let index = link.index;
         let state =
@@ -142,11 +122,7 @@ impl Lan {
         info!(interface = link.name, %mac, "answering on this interface");
         out.push(Effect::Open { index, name: link.name.clone(), link: state });
         out.push(Effect::Interface { index, command: Command::Allies(self.allies.clone()) });
-        let wanted =
-            |address: &IpAddr| holdings.interfaces(*address).is_some_and(|all| all.contains(&link.name));
-        let held: BTreeSet<IpAddr> = holdings.addresses().filter(wanted).collect();
-        out.extend(held.iter().map(|&address| Effect::Interface { index, command: Command::Take(address) }));
-        self.open.insert(index, Open { name: link.name.clone(), link: state, held });
+        self.open.insert(index, Open { name: link.name.clone(), link: state });
     }
 
     fn close(&mut self, index: u32, reason: &str, out: &mut Vec<Effect>) {

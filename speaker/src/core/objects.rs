@@ -7,7 +7,7 @@ use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Adv
 use config::{Labels, Resources, Secret};
 use kube_ext::Change;
 use l2::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Config, Core, Effect, Kind};
 
@@ -110,6 +110,20 @@ impl Core {
         out: &mut Vec<Effect>,
     ) -> Vec<ServiceKey> {
         let (relabelled, mut touched) = match change {
+            Change::Apply(key, node) if key.name == self.node && node.draining != self.draining => {
+                self.draining = node.draining;
+                info!(
+                    draining = node.draining,
+                    "the node {}",
+                    if node.draining {
+                        "is drained: its addresses are handed over"
+                    } else {
+                        "is not drained any more"
+                    }
+                );
+                out.push(Effect::Drain(node.draining));
+                return self.cluster_node(now, Change::Apply(key, node), out);
+            }
             Change::Apply(key, node) => (
                 self.objects.label_node(&key.name, Some(&node.labels)),
                 self.index.apply_node(key.name, node),
@@ -122,6 +136,7 @@ impl Core {
         if relabelled {
             touched.extend(self.configure(out));
         }
+        self.look_at_roster(now, out);
         touched
     }
 

@@ -1,6 +1,8 @@
 //! What a decision comes to on this node's interfaces.
 
-use announce::{Announcement, Decision, Interfaces, Reason, ServiceKey};
+use std::net::IpAddr;
+
+use announce::{Claim, Decision, Election, Interfaces, Reason, ServiceKey};
 use tracing::{debug, info, warn};
 
 use super::lan::Lan;
@@ -10,7 +12,8 @@ use super::lan::Lan;
 pub(crate) enum Outcome {
     /// It is announced.
     Announced {
-        announcement: Announcement,
+        /// The addresses that this node holds, in the order of the Service's status.
+        addresses: Vec<IpAddr>,
         /// The interfaces by name, as the status object names them; none stands for all.
         interfaces: Vec<String>,
     },
@@ -19,6 +22,8 @@ pub(crate) enum Outcome {
         /// For each address, what is wrong.
         messages: Vec<String>,
     },
+    /// This node may announce it and does not hold its addresses; who does, where that is known.
+    Standby(Option<String>),
     /// It is not.
     Not(Reason),
 }
@@ -29,67 +34,126 @@ impl Default for Outcome {
     }
 }
 
-impl Outcome {
-    /// What the decision comes to with these interfaces.
-    pub(crate) fn of(decision: Decision, lan: &Lan, node: &str) -> Self {
-        let announcement = match decision {
-            Decision::Not(reason) => return Self::Not(reason),
-            Decision::Announce(announcement) => announcement,
-        };
-        let names = match &announcement.interfaces {
-            Interfaces::All if lan.any_usable() => {
-                return Self::Announced { announcement, interfaces: Vec::new() };
-            }
-            Interfaces::All => {
-                let message = |address| {
-                    format!(
-                        "no interface of assigned node {node:?} can announce LB IP \"{address}\" with protocol \"layer2\": {}",
-                        lan.hindrances().join(", ")
-                    )
-                };
-                return Self::Hindered { messages: announcement.addresses.iter().map(message).collect() };
-            }
-            Interfaces::Only(names) => names,
-        };
-        let interfaces: Vec<String> = names.iter().filter(|name| lan.usable(name)).cloned().collect();
-        if !interfaces.is_empty() {
-            return Self::Announced { announcement, interfaces };
-        }
-        let hindrances: Vec<String> = names.iter().filter_map(|name| lan.hindrance(name)).collect();
-        let message = |address| {
-            if hindrances.is_empty() {
-                format!(
-                    "the interfaces specified by LB IP \"{address}\" doesn't exist in assigned node {node:?} with protocol \"layer2\""
-                )
-            } else {
-                format!(
-                    "the interfaces specified by LB IP \"{address}\" cannot announce it on assigned node {node:?} with protocol \"layer2\": {}",
-                    hindrances.join(", ")
-                )
-            }
-        };
-        Self::Hindered { messages: announcement.addresses.iter().map(message).collect() }
-    }
+/// What a decision comes to with the interfaces that there are and the addresses held.
+pub(crate) struct Upshot {
+    pub(crate) claim: Option<Claim>,
+    pub(crate) outcome: Outcome,
+}
 
-    /// What is announced, where something is.
-    pub(crate) fn announcement(&self) -> Option<&Announcement> {
+impl Upshot {
+    /// What the decision comes to. `held` tells whether this node holds an address, `holder` who else does.
+    pub(crate) fn of(
+        decision: Decision,
+        lan: &Lan,
+        node: &str,
+        held: impl Fn(IpAddr) -> bool,
+        holder: impl Fn(IpAddr) -> Option<String>,
+    ) -> Self {
+        let Election { addresses, mut order, here } = match decision {
+            Decision::Not(reason) => return Self { claim: None, outcome: Outcome::Not(reason) },
+            Decision::Elect(election) => election,
+        };
+        let claim = |order: Vec<String>, here| {
+            (!order.is_empty()).then(|| Claim { addresses: addresses.clone(), order, here })
+        };
+        let interfaces = match here {
+            Ok(interfaces) => interfaces,
+            Err(reason) => return Self { claim: claim(order, None), outcome: Outcome::Not(reason) },
+        };
+        let others = |address: &IpAddr| holder(*address).filter(|other| other != node);
+        let usable = match usable(&interfaces, lan) {
+            Ok(usable) => usable,
+            Err(hindrance) => {
+                let first = order.first().is_some_and(|best| best == node);
+                order.retain(|other| other != node);
+                let outcome = if first {
+                    let message = |address: &IpAddr| hindrance.message(*address, node);
+                    Outcome::Hindered { messages: addresses.iter().map(message).collect() }
+                } else {
+                    Outcome::Standby(addresses.first().and_then(others))
+                };
+                return Self { claim: claim(order, None), outcome };
+            }
+        };
+        let mine: Vec<IpAddr> = addresses.iter().copied().filter(|&address| held(address)).collect();
+        let outcome = if mine.is_empty() {
+            Outcome::Standby(addresses.first().and_then(others))
+        } else {
+            Outcome::Announced { addresses: mine, interfaces: usable }
+        };
+        Self { claim: claim(order, Some(interfaces)), outcome }
+    }
+}
+
+/// Why none of the interfaces asked for can announce.
+enum Hindrance {
+    /// The node has none at all that can, each for its reason.
+    NoInterface(String),
+    /// The node has none of those that were named.
+    Absent,
+    /// It has, and they cannot, each for its reason.
+    Unfit(String),
+}
+
+impl Hindrance {
+    fn message(&self, address: IpAddr, node: &str) -> String {
         match self {
-            Self::Announced { announcement, .. } => Some(announcement),
-            Self::Hindered { .. } | Self::Not(_) => None,
+            Self::NoInterface(reasons) => format!(
+                "no interface of assigned node {node:?} can announce LB IP \"{address}\" with protocol \"layer2\": {reasons}"
+            ),
+            Self::Absent => format!(
+                "the interfaces specified by LB IP \"{address}\" doesn't exist in assigned node {node:?} with protocol \"layer2\""
+            ),
+            Self::Unfit(reasons) => format!(
+                "the interfaces specified by LB IP \"{address}\" cannot announce it on assigned node {node:?} with protocol \"layer2\": {reasons}"
+            ),
+        }
+    }
+}
+
+/// The interfaces by name that can announce, none standing for all.
+fn usable(interfaces: &Interfaces, lan: &Lan) -> Result<Vec<String>, Hindrance> {
+    let names = match interfaces {
+        Interfaces::All if lan.any_usable() => return Ok(Vec::new()),
+        Interfaces::All => return Err(Hindrance::NoInterface(lan.hindrances().join(", "))),
+        Interfaces::Only(names) => names,
+    };
+    let usable: Vec<String> = names.iter().filter(|name| lan.usable(name)).cloned().collect();
+    if !usable.is_empty() {
+        return Ok(usable);
+    }
+    let hindrances: Vec<String> = names.iter().filter_map(|name| lan.hindrance(name)).collect();
+    Err(if hindrances.is_empty() { Hindrance::Absent } else { Hindrance::Unfit(hindrances.join(", ")) })
+}
+
+impl Outcome {
+    /// The addresses that are announced.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Announced { addresses, .. } => addresses,
+            Self::Hindered { .. } | Self::Standby(_) | Self::Not(_) => &[],
         }
     }
 
     /// Says in the log what changed.
     pub(crate) fn log(&self, service: &ServiceKey, before: Option<&Self>) {
         match self {
-            Self::Announced { announcement, interfaces } => {
-                let addresses: Vec<String> = announcement.addresses.iter().map(ToString::to_string).collect();
+            Self::Announced { addresses, interfaces } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 let interfaces = if interfaces.is_empty() { "all".to_owned() } else { interfaces.join(",") };
                 info!(%service, addresses = addresses.join(","), interfaces, "announcing");
             }
             Self::Hindered { messages } => {
                 for message in messages {
                     warn!(%service, "{message}");
+                }
+            }
+            Self::Standby(holder) => {
+                let holder = holder.as_deref().unwrap_or("nobody yet");
+                if matches!(before, Some(Self::Announced { .. })) {
+                    info!(%service, holder, "not announcing any more: the addresses are another node's");
+                } else {
+                    debug!(%service, holder, "standing by");
                 }
             }
             Self::Not(reason) if matches!(before, Some(Self::Announced { .. })) => {

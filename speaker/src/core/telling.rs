@@ -57,7 +57,7 @@ impl Core {
                 self.reminders.set(service, now + REPEAT);
                 out.extend(self.notice(service).into_iter().flat_map(|about| about.failed(messages)));
             }
-            Outcome::Not(_) => {}
+            Outcome::Standby(_) | Outcome::Not(_) => {}
         }
     }
 
@@ -114,7 +114,7 @@ impl Core {
             Conflict::Seen(at) => at + SEEN_AGAIN > now,
             Conflict::Told(at) => at + REPEAT > now,
         });
-        if self.holdings.interfaces(address).is_none() {
+        if !self.holders.holds(address) {
             return;
         }
         match self.conflicts.get(&(address, mac)) {
@@ -127,7 +127,7 @@ impl Core {
             Some(Conflict::Seen(_)) => self.conflicts.insert((address, mac), Conflict::Told(now)),
         };
         warn!(%address, %mac, interface, "another host goes on answering for an address that this node announces");
-        for service in self.holdings.services(address) {
+        for service in self.claims.services(address) {
             out.extend(self.notice(service).map(|about| about.conflict(interface, address, mac)));
         }
     }

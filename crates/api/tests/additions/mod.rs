@@ -19,6 +19,7 @@ pub(crate) enum Addition {
 /// Kind, version, place in the object (`[]` is each item of a list), what is there.
 pub(crate) const ADDITIONS: &[(&str, &str, &str, Addition)] = &[
     ("MetalLB", "v1beta1", "spec.controllerReplicas", Field),
+    ("MetalLB", "v1beta1", "spec.failover", Field),
     ("IPAddressPool", "v1beta1", "spec.addresses", MaxItems(10_000)),
     ("IPAddressPool", "v1beta1", "spec.addresses", Rule("pool has no prefixes defined")),
     ("IPAddressPool", "v1beta1", "spec.addresses[]", MaxLength(96)),

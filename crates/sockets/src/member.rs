@@ -1,0 +1,63 @@
+//! The socket of the speakers' own protocol: UDP on the node network.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+/// Class selector 6, network control (RFC 2474 §4.2.2): what keeps the network up goes before what it carries.
+const TRAFFIC_CLASS: u32 = 0xC0;
+
+/// Room for what comes in while the thread waits for a processor: 500 speakers for a second.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// A socket by which the speakers of a cluster talk to each other, all on the same port.
+#[derive(Debug)]
+pub struct MemberSocket {
+    socket: UdpSocket,
+    port: u16,
+}
+
+impl MemberSocket {
+    /// Opens the socket on this node's own address. To be called in the runtime that uses it.
+    pub fn open(contact: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(contact),
+            Type::DGRAM.nonblocking().cloexec(),
+            Some(Protocol::UDP),
+        )?;
+        match contact {
+            SocketAddr::V4(_) => socket.set_tos_v4(TRAFFIC_CLASS)?,
+            SocketAddr::V6(_) => {
+                socket.set_only_v6(true)?;
+                socket.set_tclass_v6(TRAFFIC_CLASS)?;
+            }
+        }
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        socket.bind(&contact.into())?;
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, port: contact.port() })
+    }
+
+    /// Waits for something to read.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// A packet that has come, if one has.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        loop {
+            match self.socket.try_recv_from(buffer) {
+                Ok((length, _)) => return buffer.get(..length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // What ICMP says of an earlier packet: its receiver is not there.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Sends the packet to that speaker, or not: each is one of many.
+    pub fn send(&self, packet: &[u8], to: IpAddr) -> io::Result<()> {
+        self.socket.try_send_to(packet, SocketAddr::new(to, self.port)).map(drop)
+    }
+}

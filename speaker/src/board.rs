@@ -1,0 +1,120 @@
+//! The interfaces of this node with what they are told, shared by the core, which knows where an address is to be
+//! announced, and the failover thread, which knows whether this node holds it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use announce::Interfaces;
+use net::MacAddr;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::WeakUnboundedSender;
+
+use crate::core::Command;
+use crate::failover::{self, Hands, Order};
+use crate::front::Front;
+use crate::interface::Interface;
+
+/// The open interfaces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    front: Front,
+    interfaces: BTreeMap<u32, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    interface: Interface,
+    mac: MacAddr,
+}
+
+impl State {
+    fn carry_out(&self, orders: Vec<(u32, Command)>) {
+        for (index, command) in orders {
+            if let Some(open) = self.interfaces.get(&index) {
+                open.interface.tell(command);
+            }
+        }
+    }
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The interface is there and answers for what is held and wanted there.
+    pub(crate) fn open(&self, index: u32, name: String, mac: MacAddr, interface: Interface) {
+        let mut state = self.state();
+        state.interfaces.insert(index, Open { interface, mac });
+        let mut orders = Vec::new();
+        state.front.open(index, name, &mut orders);
+        state.carry_out(orders);
+    }
+
+    /// The interface is gone; it stops answering at once.
+    pub(crate) fn close(&self, index: u32) {
+        let mut state = self.state();
+        state.front.close(index);
+        state.interfaces.remove(&index);
+    }
+
+    /// The interface is told something that is not about an address.
+    pub(crate) fn tell(&self, index: u32, command: Command) {
+        let mut state = self.state();
+        if let (Command::Link(link), Some(open)) = (&command, state.interfaces.get_mut(&index)) {
+            open.mac = link.mac;
+        }
+        state.carry_out(vec![(index, command)]);
+    }
+
+    /// Where the address is announced while it is held.
+    pub(crate) fn want(&self, address: IpAddr, interfaces: Option<Interfaces>) {
+        let mut state = self.state();
+        let mut orders = Vec::new();
+        state.front.want(address, interfaces, &mut orders);
+        state.carry_out(orders);
+    }
+
+    /// The address is held, or not any more.
+    fn hold(&self, address: IpAddr, held: bool) {
+        let mut state = self.state();
+        let mut orders = Vec::new();
+        state.front.hold(address, held, &mut orders);
+        state.carry_out(orders);
+    }
+
+    /// The interfaces on which the address would be announced, with this node's hardware address on each.
+    fn places(&self, address: IpAddr) -> Vec<(u32, MacAddr)> {
+        let state = self.state();
+        let indices = state.front.places(address);
+        indices.filter_map(|index| Some((index, state.interfaces.get(&index)?.mac))).collect()
+    }
+}
+
+/// What the failover thread moves.
+#[derive(Debug)]
+pub(crate) struct BoardHands {
+    pub(crate) board: Board,
+    /// Where the LAN is asked, which takes its time.
+    pub(crate) runtime: Handle,
+    pub(crate) orders: WeakUnboundedSender<Order>,
+}
+
+impl Hands for BoardHands {
+    fn moved(&mut self, address: IpAddr, held: bool) {
+        self.board.hold(address, held);
+    }
+
+    fn probe(&mut self, address: IpAddr) {
+        let (places, orders) = (self.board.places(address), self.orders.clone());
+        self.runtime.spawn(async move {
+            let answered = failover::probe(places, address).await;
+            // Where nobody takes orders any more the speaker ends.
+            orders.upgrade().map(|orders| orders.send(Order::Probed { address, answered }))
+        });
+    }
+}

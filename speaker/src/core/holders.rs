@@ -1,0 +1,182 @@
+//! Who holds which address, as far as this node knows, and what became of the other speakers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use announce::ServiceKey;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube_ext::{Change, EventKind};
+use l2::Instant;
+use membership::{Cause, Event, NodeId};
+use tracing::{info, warn};
+
+use super::Core;
+use super::effect::{Effect, Kind};
+use super::roster::RosterView;
+
+/// The addresses that this node holds, and whom it knows to hold others.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    mine: BTreeSet<IpAddr>,
+    /// Whom an address went to that was this node's.
+    others: BTreeMap<IpAddr, String>,
+    names: BTreeMap<NodeId, String>,
+}
+
+impl Holders {
+    /// Whether this node holds the address.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.mine.contains(&address)
+    }
+
+    /// Which other node has the address, where this node handed it over.
+    pub(super) fn other(&self, address: IpAddr) -> Option<&str> {
+        self.others.get(&address).map(String::as_str)
+    }
+
+    /// The name of a speaker's node.
+    fn name(&self, node: NodeId) -> String {
+        self.names.get(&node).cloned().unwrap_or_else(|| format!("with the identifier {:016x}", node.0))
+    }
+
+    /// Why an address came or went, in words.
+    fn reason(&self, cause: Cause) -> String {
+        match cause {
+            Cause::Unheld => "no node held it".to_owned(),
+            Cause::HolderDown(node) => {
+                format!("the speaker of node {} is not heard any more", self.name(node))
+            }
+            Cause::Yielded(node) => format!("node {} yielded it", self.name(node)),
+            Cause::Asked(node) => format!("node {} is to have it", self.name(node)),
+            Cause::Ineligible => "this node may not hold it any more".to_owned(),
+            Cause::Overtaken(node) => {
+                format!("this node was cut off, and node {} took it over", self.name(node))
+            }
+            Cause::NoQuorum => {
+                "there is no majority of speakers, and no host on the network answers for it".to_owned()
+            }
+        }
+    }
+}
+
+impl Core {
+    /// An address came or went; returns the Services that have it.
+    pub(super) fn moved(
+        &mut self,
+        address: IpAddr,
+        held: bool,
+        cause: Cause,
+        to: Option<NodeId>,
+    ) -> Vec<ServiceKey> {
+        let reason = self.holders.reason(cause);
+        if held {
+            info!(%address, "the address is this node's: {reason}");
+            self.holders.mine.insert(address);
+            self.holders.others.remove(&address);
+        } else {
+            info!(%address, "the address is not this node's any more: {reason}");
+            self.holders.mine.remove(&address);
+            match to {
+                Some(node) => self.holders.others.insert(address, self.holders.name(node)),
+                None => self.holders.others.remove(&address),
+            };
+        }
+        let services: Vec<ServiceKey> = self.claims.services(address).cloned().collect();
+        if services.is_empty() {
+            self.holders.others.remove(&address);
+        }
+        services
+    }
+
+    /// Something happened to the speakers: logged, and told to whoever looks at this node where it is for a person to
+    /// mend.
+    pub(super) fn heard(&self, event: &Event, out: &mut Vec<Effect>) {
+        let name = |node| self.holders.name(node);
+        let (reason, message) = match *event {
+            Event::Up(node) => return info!(node = name(node), "the speaker of the node is heard"),
+            Event::Down(node) => {
+                return warn!(node = name(node), "the speaker of the node is not heard any more");
+            }
+            Event::Quorum(true) => return info!("a majority of the speakers hears this one"),
+            Event::Link(link, leased) => {
+                let heard = if leased { "is heard again" } else { "is heard by no majority" };
+                return warn!(link = link.0, "this speaker {heard} on the network of another interface");
+            }
+            Event::Drained => return info!("all addresses are handed over"),
+            Event::Unheard(node) => {
+                let name = name(node);
+                let address = self.roster.view().speakers.get(&name).map(ToString::to_string);
+                let message = format!(
+                    "the speaker of node {name:?} ({}) has not been heard for 10 seconds: let UDP port {} through every firewall between the nodes",
+                    address.unwrap_or_else(|| "no address known".to_owned()),
+                    self.contact.port()
+                );
+                ("speakerUnheard", message)
+            }
+            Event::Quorum(false) => (
+                "noQuorum",
+                "no majority of the speakers hears the one of this node: it answers for no address until one does"
+                    .to_owned(),
+            ),
+            Event::Profile(profile) => (
+                "failoverProfile",
+                format!(
+                    "the speaker looks for failures every {} ms now: it got the processor too late for less, or gets it in time again",
+                    profile.interval().as_millis()
+                ),
+            ),
+        };
+        warn!("{message}");
+        let about = node_reference(&self.node);
+        out.push(Effect::Event { about, kind: EventKind::Warning, reason, message });
+    }
+
+    /// The list of speakers changed.
+    pub(super) fn listed(
+        &mut self,
+        now: Instant,
+        change: Change<RosterView>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<ServiceKey> {
+        let view = match change {
+            Change::Apply(_, view) => view,
+            // Whoever deleted it meant no node; every speaker enters itself once it is there again.
+            Change::Delete(_) => {
+                warn!("the ConfigMap metallb-speakers was deleted: the operator makes a new one");
+                return Vec::new();
+            }
+            Change::Synced => return self.synced(now, Kind::Roster, out),
+        };
+        let nodes: BTreeSet<String> = view.speakers.keys().cloned().collect();
+        self.holders.names = nodes.iter().map(|node| (NodeId::of(node), node.clone())).collect();
+        out.push(Effect::Speakers(view.clone()));
+        let changed = self.roster.apply(view);
+        self.look_at_roster(now, out);
+        if changed { self.index.set_speakers(nodes) } else { Vec::new() }
+    }
+
+    /// Enters this node into the list where it is missing, and sees to those who are gone.
+    pub(super) fn look_at_roster(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if !self.gate.open() {
+            return;
+        }
+        if self.roster.view().speakers.get(&self.node) != Some(&self.contact.ip()) {
+            out.push(Effect::Enlist);
+        }
+        let index = &self.index;
+        let first = self.index.is_first_ready();
+        self.roster.look(now, |node| index.has_node(node), first, out);
+    }
+}
+
+/// What a Node event is about: its events are kept in the namespace `default`.
+fn node_reference(node: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Node".into()),
+        name: Some(node.to_owned()),
+        // As the kubelet's own events have it, by which `kubectl describe node` finds them.
+        uid: Some(node.to_owned()),
+        ..ObjectReference::default()
+    }
+}
