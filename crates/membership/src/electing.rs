@@ -106,9 +106,11 @@ impl Machine {
         self.population() > MAX_VOTERS
     }
 
-    /// The time between renewals with each voter.
+    /// The time between renewals with each voter: by what the voters know and remember, so that a restarted one
+    /// knows how long the leases are that its former life gave. The API's view alone would be news to it.
     pub(crate) fn renewal(&self) -> std::time::Duration {
-        renewal(self.interval(), self.population())
+        let known = if self.chain.is_empty() { self.speakers.len() } else { self.chain.speakers() };
+        renewal(self.interval(), known)
     }
 
     /// Whom heartbeats go to: in a small cluster everybody; in a large one those who vote and those who watch.

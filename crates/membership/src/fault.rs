@@ -25,4 +25,6 @@ pub enum Fault {
     YieldsLate,
     /// An address is asked for whoever holds it, and held until the lease runs out although nobody is asked.
     ClaimsUnasked,
+    /// In a large cluster acknowledgements of an epoch of the watch that is over go on counting.
+    OldEpochsCount,
 }

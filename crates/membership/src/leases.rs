@@ -7,7 +7,7 @@ use l2::Instant;
 
 use crate::id::NodeId;
 use crate::io::{Event, Output};
-use crate::ledger::State;
+use crate::ledger::{State, View};
 use crate::machine::{Machine, always};
 use crate::packet::{Ack, Body};
 use crate::voter::Effects;
@@ -22,7 +22,6 @@ impl Machine {
             let stands = self.own.stands_by(self.ledger.held_version());
             return if stands && !self.guarded(now) { always() } else { Instant::default() };
         }
-        let view = self.peers.get(&node).map(|peer| &peer.view);
         #[cfg(feature = "faults")]
         if self.faulty(crate::Fault::HearingIsEnough) {
             let peer = self.peers.get(&node);
@@ -30,9 +29,20 @@ impl Machine {
                 .and_then(|p| p.heard)
                 .map_or(Instant::default(), |at| at + crate::profile::lease(self.interval()));
         }
-        view.filter(|view| view.stands_by(self.ledger.held_version()))
+        self.counted(node)
+            .filter(|view| view.stands_by(self.ledger.held_version()))
             .and_then(|view| view.valid)
             .unwrap_or_default()
+    }
+
+    /// What a voter says, where it counts: a council member counts only with an acknowledgement of a watch epoch that
+    /// this node's lease still depends on. It lets go on the votes of the epoch that it knows; of one that is not
+    /// kept any more the node itself would not notice.
+    fn counted(&self, node: NodeId) -> Option<&View> {
+        let oldest = self.watches.first().map_or(0, |(epoch, _)| *epoch);
+        #[cfg(feature = "faults")]
+        let oldest = if self.faulty(crate::Fault::OldEpochsCount) { 0 } else { oldest };
+        self.peers.get(&node).filter(|peer| peer.watch_known >= oldest).map(|peer| &peer.view)
     }
 
     /// Until when majorities of all electorates, and of those who watch this node, stand by it.
@@ -112,8 +122,7 @@ impl Machine {
             if node == self.me() {
                 return deaf || self.own.grants(address, entry.version);
             }
-            let view = self.peers.get(&node).map(|peer| &peer.view);
-            view.is_some_and(|view| {
+            self.counted(node).is_some_and(|view| {
                 (deaf || view.grants(address, entry.version)) && view.valid.is_some_and(|at| now < at)
             })
         });

@@ -99,7 +99,10 @@ impl Machine {
         }
         self.contacts.insert(from.node);
         peer.beat_sequence = sequence;
-        peer.beat = Some((now, Duration::from_millis(beat.interval.into())));
+        // Whoever returns to a faster profile may still have a lease by the slower one: so long it is waited for.
+        let rest =
+            peer.beat.map_or(Duration::ZERO, |(at, before)| (at + before * 3).saturating_since(now) / 3);
+        peer.beat = Some((now, Duration::from_millis(beat.interval.into()).max(rest)));
         peer.watched = !large || beat.watchers.contains(&me);
         let links_changed = peer.links != beat.links;
         peer.links.clone_from(&beat.links);

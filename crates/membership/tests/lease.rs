@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use l2::Instant;
-use membership::packet::{Ack, Body, Flags, LinkId, Packet};
+use membership::packet::{Ack, Beat, Body, Flags, LinkId, Packet};
 use membership::{Electorate, Event, Incarnation, Input, Life, Machine, NodeId, Output, Settings};
 
 const ME: NodeId = NodeId(1);
@@ -79,4 +79,48 @@ fn an_answer_that_takes_longer_than_the_lease_gives_none() {
 #[test]
 fn an_answer_to_a_former_life_gives_no_lease() {
     assert_eq!(leased_until(Incarnation(10), 1, 3_000), None);
+}
+
+/// When the machine gives up a node whose heartbeats, at these times in milliseconds, promised these intervals.
+fn given_up(beats: &[(u64, u16)]) -> Option<u64> {
+    let settings =
+        Settings { node: ME, incarnation: LIFE, remembered: vec![electorate()], ..Settings::default() };
+    let mut machine = Machine::new(settings, at(0));
+    let (mut echo, mut known) = (None, false);
+    for now in 0..4_000 {
+        let mut outputs = Vec::new();
+        machine.handle(at(now), Input::Timeout, &mut outputs);
+        let due = beats.iter().position(|&(time, _)| time == now);
+        if let (Some(number), Some(echo)) = (due, echo) {
+            let beat = Beat { interval: beats[number].1, span: 100, ..Beat::default() };
+            let packet = Packet {
+                from: Life { node: OTHER, incarnation: Incarnation(22) },
+                sequence: 1 + u64::try_from(number).expect("a small number"),
+                to: ME,
+                link: LinkId(0),
+                echo: Some((LIFE, echo)),
+                flags: Flags::default(),
+                chain: vec![electorate()],
+                body: Body::Beat(beat),
+            };
+            machine.handle(at(now), Input::Packet { link: LinkId(0), packet }, &mut outputs);
+            known = true;
+        }
+        for output in outputs {
+            match output {
+                Output::Send { packet, .. } if packet.to == OTHER => echo = Some(packet.sequence),
+                Output::Event(Event::Down(OTHER)) if known => return Some(now),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn a_silent_node_is_given_up_after_three_of_its_intervals_and_not_while_a_former_lease_may_last() {
+    assert_eq!(given_up(&[(1_000, 100)]), Some(1_300));
+    assert_eq!(given_up(&[(1_000, 300)]), Some(1_900));
+    assert_eq!(given_up(&[(1_000, 300), (1_100, 100)]), Some(1_900), "the slower profile's lease may last");
+    assert_eq!(given_up(&[(1_000, 300), (1_700, 100)]), Some(2_000));
 }

@@ -5,13 +5,13 @@ use sim::{Scene, play};
 
 /// What a fault needs to show.
 fn scene(seed: u64, fault: Option<Fault>) -> Scene {
-    let large = fault == Some(Fault::VoteKeepsAcknowledging);
+    let large = matches!(fault, Some(Fault::VoteKeepsAcknowledging | Fault::OldEpochsCount));
     let nodes = if large { 9 } else { 3 + usize::try_from(seed % 2).expect("small") };
     Scene { fault, loss: 10_000, ..Scene::new(seed, nodes, 3) }
 }
 
 /// The faults that the explorer does not look for, with the seeds that are tried.
-const FAULTS: [(Fault, u64); 7] = [
+const FAULTS: [(Fault, u64); 8] = [
     (Fault::LeaseFromReceipt, 60),
     (Fault::HalfIsEnough, 60),
     (Fault::NewestElectorateOnly, 60),
@@ -19,6 +19,7 @@ const FAULTS: [(Fault, u64); 7] = [
     (Fault::YieldsLate, 60),
     (Fault::ClaimsUnasked, 60),
     (Fault::VoteKeepsAcknowledging, 60),
+    (Fault::OldEpochsCount, 60),
 ];
 
 #[test]
