@@ -22,6 +22,7 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use announce::{Claims, Index, Obstacle, ServiceKey, Settings, Slice, SliceKey};
 use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
@@ -96,9 +97,20 @@ pub enum Input {
         cause: membership::Cause,
         /// Who has it next, where that is known.
         to: Option<NodeId>,
+        /// How long the node that had it, and died, had not been heard.
+        silence: Option<Duration>,
     },
     /// Something about the speakers of the cluster that a person may want to know.
     Members(membership::Event),
+    /// A majority of the speakers on an interface's network hears this one there, or does not any more.
+    Heard {
+        /// The name of the interface.
+        interface: String,
+        /// Whether it does.
+        leased: bool,
+    },
+    /// The speaker ends for good: it enters itself into the list of speakers no more.
+    Leaving,
     /// The time of [`Core::poll_timeout`] has come.
     Timeout,
 }
@@ -108,7 +120,13 @@ impl Input {
     pub fn is_object(&self) -> bool {
         !matches!(
             self,
-            Self::Link(_) | Self::Conflict { .. } | Self::Moved { .. } | Self::Members(_) | Self::Timeout
+            Self::Link(_)
+                | Self::Conflict { .. }
+                | Self::Moved { .. }
+                | Self::Members(_)
+                | Self::Heard { .. }
+                | Self::Leaving
+                | Self::Timeout
         )
     }
 }
@@ -128,6 +146,8 @@ pub struct Core {
     roster: Roster,
     /// Whether this node's addresses are to be handed over.
     draining: bool,
+    /// Whether its speaker ends for good.
+    leaving: bool,
     objects: Objects,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
@@ -160,6 +180,7 @@ impl Core {
             members: Members::default(),
             roster: Roster::default(),
             draining: false,
+            leaving: false,
             objects: Objects::default(),
             statuses: BTreeMap::new(),
             uids: BTreeMap::new(),
@@ -213,9 +234,21 @@ impl Core {
                 self.conflict(now, &interface, address, mac, out);
                 Vec::new()
             }
-            Input::Moved { address, held, cause, to } => self.moved(address, held, cause, to),
+            Input::Moved { address, held, cause, to, silence } => {
+                out.push(Effect::Moved { held, cause, silence });
+                self.moved(address, held, cause, to)
+            }
             Input::Members(event) => {
                 self.heard(&event, out);
+                Vec::new()
+            }
+            Input::Heard { interface, leased } => {
+                self.heard_on(&interface, leased, out);
+                Vec::new()
+            }
+            Input::Leaving => {
+                self.leaving = true;
+                out.push(Effect::Leave);
                 Vec::new()
             }
             Input::Timeout => {

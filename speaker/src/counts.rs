@@ -1,10 +1,14 @@
 //! What the speaker counts, under MetalLB's names.
 
+mod failover;
+
 use std::net::IpAddr;
 
 use announce::ServiceKey;
 use l2::Cause;
 use metrics::{ClientMetrics, Counter, Counters, Gauges, Metrics};
+
+pub use failover::FailoverCounts;
 
 /// All that one speaker counts.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub struct Counts {
     responses: Counters<1>,
     gratuitous: Counters<1>,
     conflicts: Counters<1>,
+    /// Moves of addresses, and who is heard.
+    pub failover: FailoverCounts,
 }
 
 /// The counters of one address while this node holds it. After [`Counts::let_go`] they count on unseen, so that an
@@ -53,6 +59,7 @@ impl Counts {
                 "metallb_layer2_conflicts_detected",
                 "Times that another host went on claiming an address although this node had defended it",
             ),
+            failover: FailoverCounts::new(metrics),
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod driver;
 mod key;
+mod links;
 mod probe;
 mod store;
 
@@ -24,12 +25,13 @@ use announce::Place;
 use l2::Instant;
 use membership::{Machine, NodeId, OnQuorumLoss, Profile};
 use sockets::{MemberSocket, boot_time};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::core::{Input, RosterView};
 use crate::interface::MayAnswer;
 use driver::Driver;
 pub use key::{KeyError, read_key, watch_key};
+pub use links::LinkView;
 pub use probe::ask as probe;
 use store::Store;
 
@@ -62,6 +64,8 @@ pub enum Order {
         /// Who, and where; `None`: nobody.
         place: Option<Place>,
     },
+    /// The interfaces that addresses can be announced on are these.
+    Links(Vec<LinkView>),
     /// The LAN was asked for the address.
     Probed {
         /// The address.
@@ -88,6 +92,9 @@ pub trait Hands: Send {
 pub struct Failover {
     orders: mpsc::UnboundedSender<Order>,
     machine: Arc<Mutex<Machine>>,
+    /// Told whenever the electorates are others.
+    elected: Arc<Notify>,
+    node: NodeId,
 }
 
 /// Why the protocol cannot run.
@@ -136,12 +143,13 @@ impl Failover {
                 .map_err(|source| StartError::Socket { address: start.contact, source })?
         };
         let hands = hands(orders.downgrade());
-        let driver =
-            Driver::new(&start.node, &start.key, Arc::clone(&machine), network, store, kept, reports, hands);
+        let elected = Arc::new(Notify::new());
+        let shared = (Arc::clone(&machine), Arc::clone(&elected));
+        let driver = Driver::new(start, shared, network, store, kept, reports, hands);
         thread::Builder::new()
             .name("failover".to_owned())
             .spawn(move || runtime.block_on(driver.run(queue)))?;
-        Ok(Self { orders, machine })
+        Ok(Self { orders, machine, elected, node: NodeId::of(&start.node) })
     }
 
     /// Tells the protocol something; orders are carried out in order.
@@ -153,6 +161,20 @@ impl Failover {
     /// Ends when the thread has ended, which only a panic brings about.
     pub async fn ended(&self) {
         self.orders.closed().await;
+    }
+
+    /// Ends when this node votes no longer: the others can do without it for good.
+    pub async fn retired(&self) {
+        loop {
+            let votes = {
+                let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                machine.electorates().iter().any(|electorate| electorate.voters.contains(&self.node))
+            };
+            if !votes {
+                return;
+            }
+            self.elected.notified().await;
+        }
     }
 
     /// What the interfaces ask before each frame.

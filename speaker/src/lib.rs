@@ -21,6 +21,7 @@ pub mod exclude;
 pub mod failover;
 pub mod front;
 pub mod interface;
+mod leaving;
 pub mod roster;
 mod run;
 pub mod state;

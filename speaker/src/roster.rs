@@ -18,6 +18,8 @@ use tracing::{debug, info, warn};
 pub enum Entry {
     /// This node, with the address by which the others reach it.
     Enlist,
+    /// This node is to be struck off: its speaker ends for good.
+    Leave,
     /// A node that is gone, where the list has this revision.
     Strike {
         /// The node.
@@ -48,7 +50,16 @@ impl RosterWriter {
     pub async fn run(self, mut entries: mpsc::UnboundedReceiver<Entry>) {
         while let Some(entry) = entries.recv().await {
             match entry {
-                Entry::Enlist => self.enlist(&mut entries).await,
+                Entry::Enlist => self.enlist().await,
+                Entry::Leave => {
+                    let patch = json!({ "data": { &self.node: null } });
+                    if let Err(error) = self.patch(&patch).await {
+                        warn!(
+                            error,
+                            "failed to strike this node off the list of speakers: another one does it in a minute"
+                        );
+                    }
+                }
                 // Whoever is still there enters itself again; what failed is asked for again.
                 Entry::Strike { node, revision } => match self.strike(&node, revision).await {
                     Ok(()) => info!(node, "the node was struck off the list of speakers"),
@@ -59,7 +70,7 @@ impl RosterWriter {
     }
 
     /// Enters this node, however long it takes.
-    async fn enlist(&self, entries: &mut mpsc::UnboundedReceiver<Entry>) {
+    async fn enlist(&self) {
         let mut backoff = Backoff::default();
         loop {
             let patch = json!({ "data": { &self.node: self.address.to_string() } });
@@ -75,8 +86,6 @@ impl RosterWriter {
             }
             sleep(backoff.next_pause()).await;
         }
-        // Asked for several times before it was done.
-        while let Ok(Entry::Strike { .. } | Entry::Enlist) = entries.try_recv() {}
     }
 
     async fn strike(&self, node: &str, revision: u64) -> Result<(), String> {

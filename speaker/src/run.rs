@@ -27,6 +27,7 @@ use crate::counts::Counts;
 use crate::exclude::Exclude;
 use crate::failover::{self, Failover, Order, Start};
 use crate::interface::{Conflict, Interface, MayAnswer};
+use crate::leaving;
 use crate::roster::{Entry, RosterWriter};
 use crate::state::{Desired, StateWriter};
 use crate::status::{StatusInput, StatusWriter};
@@ -38,6 +39,10 @@ const QUEUE: usize = 1024;
 /// How long a speaker that is told to end hands its addresses over: a second less than its Pod's grace period allows
 /// beside all else.
 const HAND_OVER: Duration = Duration::from_secs(10);
+
+/// How long a speaker that ends for good takes part in the vote on the speakers without it: most of its Pod's grace
+/// period.
+const RETIRE: Duration = Duration::from_secs(20);
 
 /// How long to wait before the metrics are tried to be served again.
 const METRICS_AGAIN: Duration = Duration::from_secs(30);
@@ -126,6 +131,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         signal = kube_ext::shutdown_signal() => {
             info!("{signal} received, handing all addresses over");
             failover.tell(Order::Drain(true));
+            let leaves = leaving::leaves_for_good(&client, &namespace, &node).await;
+            if leaves && inputs.send(Input::Leaving).await.is_ok() && timeout(RETIRE, failover.retired()).await.is_err() {
+                warn!("the other speakers still count this one: they do without it in a minute or two");
+            }
             hand_over(&drained).await;
             info!("no address is answered for any more");
             Ok(())
@@ -243,13 +252,19 @@ impl Owner {
             }
             Effect::Close { index } => self.board.close(index),
             Effect::Interface { index, command } => self.board.tell(index, command),
+            Effect::Moved { held, cause, silence } => self.counts.failover.moved(held, cause, silence),
+            Effect::Peer(node, Some(up)) => self.counts.failover.peer(&node, up),
+            Effect::Peer(node, None) => self.counts.failover.forget(&node),
+            Effect::Quorum(quorum) => self.counts.failover.quorum(quorum),
             Effect::Place { address, place } => {
                 self.board.want(address, place.as_ref().and_then(|place| place.interfaces.clone()));
                 self.failover.tell(Order::Place { address, place });
             }
+            Effect::Links(links) => self.failover.tell(Order::Links(links)),
             Effect::Speakers(view) => self.failover.tell(Order::Speakers(view)),
             Effect::Drain(drain) => self.failover.tell(Order::Drain(drain)),
             Effect::Enlist => self.enter(Entry::Enlist),
+            Effect::Leave => self.enter(Entry::Leave),
             Effect::Strike { node, revision } => self.enter(Entry::Strike { node, revision }),
             Effect::Event { about, kind, reason, message } => {
                 self.events.record(about, kind, reason, message);

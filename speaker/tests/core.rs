@@ -195,7 +195,7 @@ impl Story {
             self.held.remove(&address);
         }
         self.front.hold(address, held, &mut self.orders);
-        self.tell_at(now, Input::Moved { address, held, cause, to });
+        self.tell_at(now, Input::Moved { address, held, cause, to, silence: None });
     }
 
     /// What was done since the last call: takes and releases by interface.
@@ -229,6 +229,11 @@ impl Story {
                 Effect::Interface { .. }
                 | Effect::Place { .. }
                 | Effect::Speakers(_)
+                | Effect::Links(_)
+                | Effect::Moved { .. }
+                | Effect::Peer(..)
+                | Effect::Quorum(_)
+                | Effect::Leave
                 | Effect::Actual(_)
                 | Effect::Owner(_) => {}
             }
@@ -358,6 +363,9 @@ fn a_node_enters_itself_into_the_list_until_it_stands_there_with_its_address() {
     assert_eq!(story.take().enlists, 1);
     story.tell(listed(3, &["iris1", "iris2", "iris3"]));
     assert_eq!(story.take().enlists, 0);
+    story.tell(Input::Leaving);
+    story.tell(listed(4, &["iris1", "iris2"]));
+    assert_eq!(story.take().enlists, 0, "it ends for good");
 }
 
 #[test]

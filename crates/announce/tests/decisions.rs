@@ -135,8 +135,7 @@ impl Cluster {
     /// Why the first node does not announce.
     fn reason(&self) -> Reason {
         match self.index(NODES[0]).decide(&key()) {
-            Decision::Not(reason) => reason,
-            Decision::Elect(Election { here: Err(reason), .. }) => reason,
+            Decision::Not(reason) | Decision::Elect(Election { here: Err(reason), .. }) => reason,
             Decision::Elect(Election { order, .. }) if order[0] == NODES[0] => panic!("announced: {order:?}"),
             Decision::Elect(Election { order, .. }) => Reason::OtherNode(order[0].clone()),
         }

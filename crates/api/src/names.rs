@@ -76,6 +76,9 @@ pub const NODE_NAME_LABEL: &str = "metallb.io/node-name";
 /// On a Node: present, with whatever value, it keeps load balancer addresses away.
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// The DaemonSet of the speakers.
+pub const SPEAKER_DAEMON_SET: &str = "speaker";
+
 /// The ConfigMap in MetalLB's namespace that lists the nodes with a speaker.
 pub const SPEAKERS_CONFIG_MAP: &str = "metallb-speakers";
 

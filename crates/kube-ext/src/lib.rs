@@ -16,6 +16,7 @@ mod events;
 mod gate;
 mod key;
 mod lease;
+mod placement;
 mod signal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -27,5 +28,6 @@ pub use events::{EventKind, EventRecorder, object_reference};
 pub use gate::Gate;
 pub use key::ObjectKey;
 pub use lease::{Candidacy, LeaderConfig, LeaderElector, Leadership, Tenure};
+pub use placement::wants_pod;
 pub use signal::shutdown_signal;
 pub use watch::{Change, Relist, watch, watch_config, watch_relisting};

@@ -53,7 +53,8 @@ pub enum Input {
         /// The interfaces, other than that of the node network, that it is announced on here.
         links: Vec<LinkId>,
     },
-    /// These interfaces of this node are up, other than that of the node network. The first [`MAX_LINKS`] count.
+    /// These interfaces of this node are up, other than that of the node network. The first [`MAX_LINKS`] count. One
+    /// that was among them and is not any more has failed.
     ///
     /// [`MAX_LINKS`]: crate::packet::MAX_LINKS
     Links(Vec<LinkId>),

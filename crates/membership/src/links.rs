@@ -12,17 +12,42 @@ use crate::machine::Machine;
 use crate::packet::{Beat, Body, LinkId, MAX_LINKS};
 
 impl Machine {
-    /// These interfaces are up.
-    pub(crate) fn links_up(&mut self, links: &[LinkId]) {
-        let up = links.iter().filter(|link| **link != LinkId::default()).take(MAX_LINKS);
-        // A new one counts as heard until it had the time to be.
-        self.links = up.map(|link| (*link, self.links.get(link).copied().unwrap_or(true))).collect();
+    /// These interfaces are up. One that was and is not any more has lost its lease at once; one that never was
+    /// counts for nothing.
+    pub(crate) fn links_up(&mut self, now: Instant, links: &[LinkId], out: &mut Vec<Output>) {
+        let up: Vec<LinkId> = links.iter().copied().filter(|link| *link != LinkId::default()).collect();
+        let mut changed = false;
+        for (&link, leased) in &mut self.links {
+            if !up.contains(&link) && std::mem::take(leased) {
+                out.push(Output::Event(Event::Link(link, false)));
+                changed = true;
+            }
+        }
+        for link in up {
+            if self.down_links.remove(&link) || self.links.len() < MAX_LINKS {
+                // A new one counts as heard until it had the time to be.
+                self.links.entry(link).or_insert(true);
+            }
+        }
+        let known = self.links.keys().copied();
+        self.down_links = known.filter(|link| !links.contains(link)).collect();
+        if changed {
+            self.look_again(now);
+            // The others are told at once.
+            self.next_tick = now;
+            self.ticks &= !1;
+        }
+    }
+
+    /// The interfaces that are up.
+    fn live_links(&self) -> Vec<LinkId> {
+        self.links.keys().copied().filter(|link| !self.down_links.contains(link)).collect()
     }
 
     /// Sends heartbeats on every interface to those who say that they are there.
     pub(crate) fn beat_links(&mut self, now: Instant, out: &mut Vec<Output>) {
         let interval = u16::try_from(self.interval().as_millis()).unwrap_or(u16::MAX);
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
+        for link in self.live_links() {
             for node in self.others_on(link) {
                 let beat = Beat { interval, span: interval.into(), ..Beat::default() };
                 self.send(now, link, node, Body::Beat(beat), out);
@@ -42,7 +67,7 @@ impl Machine {
     /// Looks which interfaces have their lease.
     pub(crate) fn lease_links(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut changed = false;
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
+        for link in self.live_links() {
             let others = self.others_on(link);
             let answered = |node: &&NodeId| {
                 let valid = self.peers.get(node).map(|peer| peer.link_valid.as_slice()).unwrap_or_default();

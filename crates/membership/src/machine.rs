@@ -61,6 +61,8 @@ pub struct Machine {
     pub(crate) tallies: BTreeMap<(Life, u32), BTreeSet<Life>>,
     // Interfaces.
     pub(crate) links: BTreeMap<LinkId, bool>,
+    /// Those of them that are not up any more.
+    pub(crate) down_links: BTreeSet<LinkId>,
     // Time.
     pub(crate) next_tick: Instant,
     pub(crate) ticks: u64,
@@ -116,6 +118,7 @@ impl Machine {
             watches: Vec::new(),
             tallies: BTreeMap::new(),
             links: BTreeMap::new(),
+            down_links: BTreeSet::new(),
             next_tick: now + phase,
             ticks: 0,
             late: 0,
@@ -167,7 +170,7 @@ impl Machine {
             Input::Packet { link, packet } => self.receive(now, link, packet, out),
             Input::Speakers { revision, nodes } => self.view(now, revision, &nodes, out),
             Input::Address { address, order, links } => self.place(now, address, order, links, out),
-            Input::Links(links) => self.links_up(&links),
+            Input::Links(links) => self.links_up(now, &links, out),
             Input::Drain(drain) => self.drain(now, drain, out),
             Input::Probed { address, answered } => self.probed(now, address, answered, out),
             Input::Timeout => {}

@@ -114,8 +114,8 @@ fn arguments(frame: &Frame<'_>) -> Vec<String> {
 fn pod() -> PodSpec {
     PodSpec {
         host_network: Some(true),
-        // Time to say goodbye and to hand addresses over.
-        termination_grace_period_seconds: Some(15),
+        // Time to hand addresses over, and to vote on the speakers without this one where it ends for good.
+        termination_grace_period_seconds: Some(30),
         security_context: Some(PodSecurityContext {
             seccomp_profile: Some(pod::runtime_default()),
             ..PodSecurityContext::default()

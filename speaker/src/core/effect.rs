@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use announce::{Obstacle, Place, ServiceKey};
 use api::names;
@@ -11,6 +12,7 @@ use kube_ext::{Change, EventKind};
 use net::MacAddr;
 
 use super::roster::RosterView;
+use crate::failover::LinkView;
 
 /// The kinds that must be listed before anything is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,6 +212,19 @@ pub enum Effect {
     },
     /// The address is held for no Service any more.
     LetGo(IpAddr),
+    /// This node has come to hold an address, or does not hold it any more.
+    Moved {
+        /// Whether it holds it.
+        held: bool,
+        /// Why.
+        cause: membership::Cause,
+        /// How long its holder had not been heard.
+        silence: Option<Duration>,
+    },
+    /// The speaker of another node is heard, or not; `None`: it has none.
+    Peer(String, Option<bool>),
+    /// Whether a majority of the speakers hears this one.
+    Quorum(bool),
     /// Who may hold an address, and where this node announces it then; `None`: nobody.
     Place {
         /// The address.
@@ -217,10 +232,14 @@ pub enum Effect {
         /// Its place.
         place: Option<Place>,
     },
+    /// The interfaces that addresses can be announced on are these.
+    Links(Vec<LinkView>),
     /// These nodes have a speaker.
     Speakers(RosterView),
     /// This node is to be entered into the list of speakers.
     Enlist,
+    /// This node is to be struck off the list of speakers.
+    Leave,
     /// A node is to be struck off the list of speakers, where that still has this revision.
     Strike {
         /// The node.

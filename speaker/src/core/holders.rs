@@ -93,15 +93,20 @@ impl Core {
     pub(super) fn heard(&self, event: &Event, out: &mut Vec<Effect>) {
         let name = |node| self.holders.name(node);
         let (reason, message) = match *event {
-            Event::Up(node) => return info!(node = name(node), "the speaker of the node is heard"),
+            Event::Up(node) => {
+                out.push(Effect::Peer(name(node), Some(true)));
+                return info!(node = name(node), "the speaker of the node is heard");
+            }
             Event::Down(node) => {
+                out.push(Effect::Peer(name(node), Some(false)));
                 return warn!(node = name(node), "the speaker of the node is not heard any more");
             }
-            Event::Quorum(true) => return info!("a majority of the speakers hears this one"),
-            Event::Link(link, leased) => {
-                let heard = if leased { "is heard again" } else { "is heard by no majority" };
-                return warn!(link = link.0, "this speaker {heard} on the network of another interface");
+            Event::Quorum(true) => {
+                out.push(Effect::Quorum(true));
+                return info!("a majority of the speakers hears this one");
             }
+            // Told with the interface's name, by `heard_on`.
+            Event::Link(..) => return,
             Event::Drained => return info!("all addresses are handed over"),
             Event::Unheard(node) => {
                 let name = name(node);
@@ -115,7 +120,7 @@ impl Core {
             }
             Event::Quorum(false) => (
                 "noQuorum",
-                "no majority of the speakers hears the one of this node: it answers for no address until one does"
+                "no majority of the speakers hears the one of this node: it answers for no address until one does; where more than half of the nodes are gone for good, set spec.failover.onQuorumLoss of the MetalLB resource to Announce"
                     .to_owned(),
             ),
             Event::Profile(profile) => (
@@ -126,6 +131,24 @@ impl Core {
                 ),
             ),
         };
+        if let Event::Quorum(quorum) = *event {
+            out.push(Effect::Quorum(quorum));
+        }
+        self.warn_of_node(reason, message, out);
+    }
+
+    /// A majority of the speakers on an interface's network hears this one there, or does not any more.
+    pub(super) fn heard_on(&self, interface: &str, leased: bool, out: &mut Vec<Effect>) {
+        if leased {
+            return info!(interface, "the speakers on the interface's network hear this one again");
+        }
+        let message = format!(
+            "no majority of the speakers on the network of interface {interface:?} hears the one of this node there: the addresses announced on it move to nodes that are heard; look at its cable, switch port and VLAN"
+        );
+        self.warn_of_node("interfaceUnheard", message, out);
+    }
+
+    fn warn_of_node(&self, reason: &'static str, message: String, out: &mut Vec<Effect>) {
         warn!("{message}");
         let about = node_reference(&self.node);
         out.push(Effect::Event { about, kind: EventKind::Warning, reason, message });
@@ -148,6 +171,8 @@ impl Core {
             Change::Synced => return self.synced(now, Kind::Roster, out),
         };
         let nodes: BTreeSet<String> = view.speakers.keys().cloned().collect();
+        let gone = self.roster.view().speakers.keys().filter(|node| !nodes.contains(*node));
+        out.extend(gone.map(|node| Effect::Peer(node.clone(), None)));
         self.holders.names = nodes.iter().map(|node| (NodeId::of(node), node.clone())).collect();
         out.push(Effect::Speakers(view.clone()));
         let changed = self.roster.apply(view);
@@ -160,7 +185,7 @@ impl Core {
         if !self.gate.open() {
             return;
         }
-        if self.roster.view().speakers.get(&self.node) != Some(&self.contact.ip()) {
+        if !self.leaving && self.roster.view().speakers.get(&self.node) != Some(&self.contact.ip()) {
             out.push(Effect::Enlist);
         }
         let index = &self.index;

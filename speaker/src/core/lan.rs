@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use net::MacAddr;
-use sockets::{Link, LinkChange};
+use sockets::{Hindrance, Link, LinkChange};
 use tracing::{debug, info};
 
 use super::effect::{Command, Effect};
 use crate::exclude::Exclude;
+use crate::failover::LinkView;
 
 /// The interfaces of this node.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Lan {
     links: BTreeMap<u32, Link>,
     open: BTreeMap<u32, Open>,
     allies: HashSet<MacAddr>,
+    /// What was told last of the interfaces for addresses.
+    views: Vec<LinkView>,
 }
 
 /// The Services that a change of a link concerns.
@@ -38,7 +41,13 @@ struct Open {
 
 impl Lan {
     pub(crate) fn new(exclude: Exclude) -> Self {
-        Self { exclude, links: BTreeMap::new(), open: BTreeMap::new(), allies: HashSet::new() }
+        Self {
+            exclude,
+            links: BTreeMap::new(),
+            open: BTreeMap::new(),
+            allies: HashSet::new(),
+            views: Vec::new(),
+        }
     }
 
     /// Takes in a change of a link, and says whom that concerns.
@@ -66,6 +75,7 @@ impl Lan {
             LinkChange::Synced => {}
         }
         self.tell_allies(out);
+        self.tell_views(out);
         match self.names() {
             names if names == before => Concerns::Nobody,
             names if names.is_empty() || before.is_empty() => Concerns::Everybody,
@@ -129,6 +139,24 @@ impl Lan {
         if let Some(open) = self.open.remove(&index) {
             info!(interface = open.name, "not answering on this interface any more: {reason}");
             out.push(Effect::Close { index });
+        }
+    }
+
+    /// Tells which interfaces there are for addresses, up or not, where that changed.
+    fn tell_views(&mut self, out: &mut Vec<Effect>) {
+        let fit = |link: &&Link| match link.hindrance() {
+            None | Some(Hindrance::Down) => !self.exclude.matches(&link.name),
+            Some(_) => false,
+        };
+        let view = |link: &Link| LinkView {
+            index: link.index,
+            name: link.name.clone(),
+            up: link.up && link.carrier && !link.link_local.is_empty(),
+        };
+        let views: Vec<LinkView> = self.links.values().filter(fit).map(view).collect();
+        if views != self.views {
+            self.views.clone_from(&views);
+            out.push(Effect::Links(views));
         }
     }
 

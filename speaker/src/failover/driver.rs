@@ -1,21 +1,22 @@
 //! The loop of the thread: packets, orders and time into the machine, and what it says carried out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use announce::Interfaces;
+use announce::{Interfaces, Place};
 use l2::Instant;
 use membership::packet::{LinkId, MAX_PACKET};
-use membership::{Keyring, Machine, NodeId, Output, Rejected};
+use membership::{Cause, Event, Keyring, Machine, NodeId, Output, Rejected};
 use sockets::MemberSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use super::links::Links;
 use super::store::{Kept, Store};
-use super::{Hands, Order, now};
+use super::{Hands, Order, Start, now};
 use crate::core::{Input, RosterView};
 
 /// How many packets are taken in before time and orders are looked at again.
@@ -29,6 +30,7 @@ const COMPLAINT: Duration = Duration::from_secs(60);
 
 pub(super) struct Driver<H> {
     machine: Arc<Mutex<Machine>>,
+    elected: Arc<Notify>,
     keys: Keyring,
     /// When the former key is forgotten.
     rotated: Option<Instant>,
@@ -36,6 +38,12 @@ pub(super) struct Driver<H> {
     store: Store,
     kept: Kept,
     addresses: HashMap<NodeId, IpAddr>,
+    /// When each speaker was heard last.
+    heard: HashMap<NodeId, Instant>,
+    contact: SocketAddr,
+    links: Links,
+    /// Who may hold which address, and where it is announced here.
+    places: HashMap<IpAddr, (Vec<NodeId>, Option<Interfaces>)>,
     reports: mpsc::UnboundedSender<Input>,
     hands: H,
     complained: Option<Instant>,
@@ -43,18 +51,17 @@ pub(super) struct Driver<H> {
 }
 
 /// What the loop waits for.
-enum Event {
+enum Wake {
     Order(Option<Order>),
     Readable,
+    ReadableOn(LinkId),
     Due,
 }
 
 impl<H: Hands> Driver<H> {
-    #[expect(clippy::too_many_arguments, reason = "all that one thread owns, from one place")]
     pub(super) fn new(
-        node: &str,
-        key: &[u8],
-        machine: Arc<Mutex<Machine>>,
+        start: &Start,
+        (machine, elected): (Arc<Mutex<Machine>>, Arc<Notify>),
         network: MemberSocket,
         store: Store,
         kept: Kept,
@@ -63,11 +70,16 @@ impl<H: Hands> Driver<H> {
     ) -> Self {
         Self {
             machine,
-            keys: Keyring::new(NodeId::of(node), key),
+            elected,
+            keys: Keyring::new(NodeId::of(&start.node), &start.key),
             rotated: None,
             network,
             store,
             addresses: addresses(&kept.speakers),
+            heard: HashMap::new(),
+            contact: start.contact,
+            links: Links::default(),
+            places: HashMap::new(),
             kept,
             reports,
             hands,
@@ -96,18 +108,20 @@ impl<H: Hands> Driver<H> {
             // others is not theirs.
             let event = tokio::select! {
                 biased;
-                order = orders.recv() => Event::Order(order),
-                _ = self.network.readable() => Event::Readable,
-                () = due => Event::Due,
+                order = orders.recv() => Wake::Order(order),
+                _ = self.network.readable() => Wake::Readable,
+                link = self.links.readable() => Wake::ReadableOn(link),
+                () = due => Wake::Due,
             };
             match event {
-                Event::Order(None) => return,
-                Event::Order(Some(order)) => self.order(order),
-                Event::Readable => {
+                Wake::Order(None) => return,
+                Wake::Order(Some(order)) => self.order(order),
+                Wake::Readable => {
                     for _ in 0..BATCH {
-                        let Some(bytes) = self.network.receive(&mut buffer) else { break };
+                        let Some((bytes, _)) = self.network.receive(&mut buffer) else { break };
                         match self.keys.open(bytes) {
                             Ok(packet) => {
+                                self.heard.insert(packet.from.node, now());
                                 let link = LinkId::default();
                                 self.handle(membership::Input::Packet { link, packet });
                             }
@@ -115,7 +129,16 @@ impl<H: Hands> Driver<H> {
                         }
                     }
                 }
-                Event::Due => {
+                Wake::ReadableOn(link) => {
+                    for _ in 0..BATCH {
+                        let Some((bytes, from)) = self.links.receive(link, &mut buffer) else { break };
+                        // What is sent to all hosts of a LAN is for one of them.
+                        let Ok(packet) = self.keys.open(bytes) else { continue };
+                        self.links.heard(link, packet.from.node, from);
+                        self.handle(membership::Input::Packet { link, packet });
+                    }
+                }
+                Wake::Due => {
                     if self.rotated.is_some_and(|at| at <= now()) {
                         self.rotated = None;
                         self.keys.forget();
@@ -135,6 +158,7 @@ impl<H: Hands> Driver<H> {
         match order {
             Order::Speakers(view) => {
                 self.addresses = addresses(&view);
+                self.heard.retain(|node, _| self.addresses.contains_key(node));
                 let nodes = view.speakers.keys().map(|node| NodeId::of(node)).collect();
                 let revision = view.revision;
                 if self.kept.speakers != view {
@@ -143,11 +167,24 @@ impl<H: Hands> Driver<H> {
                 }
                 self.handle(membership::Input::Speakers { revision, nodes });
             }
-            Order::Place { address, place } => {
-                let order =
-                    place.iter().flat_map(|place| &place.order).map(|node| NodeId::of(node)).collect();
-                let _interfaces: Option<Interfaces> = place.and_then(|place| place.interfaces);
-                self.handle(membership::Input::Address { address, order, links: Vec::new() });
+            Order::Place { address, place: Some(Place { order, interfaces }) } => {
+                let order = order.iter().map(|node| NodeId::of(node)).collect();
+                self.places.insert(address, (order, interfaces));
+                self.place(address);
+            }
+            Order::Place { address, place: None } => {
+                self.places.remove(&address);
+                self.place(address);
+            }
+            Order::Links(views) => {
+                let before = self.links.of(&Interfaces::All);
+                let up = self.links.set(views, self.contact);
+                self.handle(membership::Input::Links(up));
+                if self.links.of(&Interfaces::All) != before {
+                    for address in self.places.keys().copied().collect::<Vec<_>>() {
+                        self.place(address);
+                    }
+                }
             }
             Order::Probed { address, answered } => {
                 self.handle(membership::Input::Probed { address, answered });
@@ -158,6 +195,13 @@ impl<H: Hands> Driver<H> {
                 self.rotated = Some(now() + ROTATION);
             }
         }
+    }
+
+    /// Says who may hold the address, and on which interfaces it needs to be heard.
+    fn place(&mut self, address: IpAddr) {
+        let (order, interfaces) = self.places.get(&address).cloned().unwrap_or_default();
+        let links = interfaces.map(|interfaces| self.links.of(&interfaces)).unwrap_or_default();
+        self.handle(membership::Input::Address { address, order, links });
     }
 
     fn handle(&mut self, input: membership::Input) {
@@ -171,7 +215,12 @@ impl<H: Hands> Driver<H> {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Send { link: _, packet } => {
+            Output::Send { link, packet } if link != LinkId::default() => {
+                if let Err(error) = self.links.send(link, &self.keys.seal(&packet), packet.to) {
+                    debug!(link = link.0, %error, "not sent to a speaker on an interface");
+                }
+            }
+            Output::Send { packet, .. } => {
                 let Some(&address) = self.addresses.get(&packet.to) else {
                     debug!(to = packet.to.0, "no address is known of a speaker");
                     return;
@@ -182,16 +231,25 @@ impl<H: Hands> Driver<H> {
             }
             Output::Take { address, cause } => {
                 self.hands.moved(address, true);
-                self.report(Input::Moved { address, held: true, cause, to: None });
+                let silence = match cause {
+                    Cause::HolderDown(node) => self.heard.get(&node).map(|&at| now().saturating_since(at)),
+                    _ => None,
+                };
+                self.report(Input::Moved { address, held: true, cause, to: None, silence });
             }
             Output::Release { address, cause, to } => {
                 self.hands.moved(address, false);
-                self.report(Input::Moved { address, held: false, cause, to });
+                self.report(Input::Moved { address, held: false, cause, to, silence: None });
             }
             Output::Probe { address } => self.hands.probe(address),
             Output::Remember(electorates) => {
                 self.kept.electorates = electorates;
                 self.store.write(&self.kept);
+                self.elected.notify_one();
+            }
+            Output::Event(Event::Link(link, leased)) => {
+                let interface = self.links.name(link).unwrap_or("that is gone").to_owned();
+                self.report(Input::Heard { interface, leased });
             }
             Output::Event(event) => self.report(Input::Members(event)),
         }
