@@ -73,6 +73,7 @@ test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
 	@$(CARGO) test --package e2e --locked --test webhook
 	@$(CARGO) test --package e2e --locked --test cluster
+	@$(CARGO) test --package e2e --locked --test failover
 	@$(CARGO) test --package e2e --locked --test allocation
 	@$(CARGO) test --package e2e --locked --test leftovers
 

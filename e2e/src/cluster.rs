@@ -387,6 +387,12 @@ impl Spawned {
         Ok(())
     }
 
+    /// Waits for its end by itself.
+    pub fn wait(mut self) -> Result<()> {
+        self.child.wait().context("waiting for the program")?;
+        Ok(())
+    }
+
     /// Whether the program still runs.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.child.try_wait().context("asking for the program's state")?.is_none())

@@ -40,6 +40,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Takes a cable out of its switch and leaves the carrier on (`connected` false), as a VLAN that is misconfigured
+    /// does; or puts it back.
+    pub fn set_connected(&self, host: &str, lan: Lan, connected: bool) -> Result<()> {
+        let port = self.host(host)?.port(lan);
+        let mut command = self.outside();
+        if connected {
+            command.args(["ip", "link", "set", &port, "master", lan.bridge()]);
+        } else {
+            command.args(["ip", "link", "set", &port, "nomaster"]);
+        }
+        process::run(&mut command).map(drop)
+    }
+
     /// Stops all processes of a host, its Pods included, until [`Cluster::resume`]. Its
     /// kernel still answers: established ARP entries and `kube-proxy`'s rules go on working.
     pub fn pause(&self, host: &str) -> Result<()> {
@@ -120,6 +133,9 @@ impl Cluster {
                 self.boot(&name)?;
             }
             self.restore(&name)?;
+            for &lan in self.host(&name)?.lans() {
+                self.set_connected(&name, lan, true)?;
+            }
             self.set_loss(&name, 0.0)?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{self, Write as _},
+    net::IpAddr,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -10,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use e2e::flows::Flows;
 use e2e::{Cluster, Instance, Options, Progress};
 
 /// Real Kubernetes clusters on this machine, for tests and to try things: nodes, a client and a
@@ -129,6 +131,23 @@ enum Verb {
     Build,
     /// Show the load balancer at work on the cluster, which is started first, and leave it up.
     Demo,
+    /// Open new flows to an address and print which got no answer; what the tests run on the client.
+    Flows {
+        /// The address.
+        address: IpAddr,
+        /// A TCP port that answers HTTP.
+        #[arg(long, default_value_t = 80)]
+        tcp: u16,
+        /// A UDP port that answers anything.
+        #[arg(long, default_value_t = 80)]
+        udp: u16,
+        /// Flows a second.
+        #[arg(long, default_value_t = 100)]
+        rate: u32,
+        /// Flows in all.
+        #[arg(long, default_value_t = 1_000)]
+        count: usize,
+    },
     /// Check that this machine can run a cluster.
     Preflight {
         /// Install missing Debian packages, without starting services.
@@ -196,6 +215,9 @@ fn run(Arguments { instance, verb }: Arguments) -> Result<()> {
         Verb::Program { host, program, state: Power::Stop } => attach()?.stop_program(&host, &program),
         Verb::Program { host, program, state: Power::Start } => attach()?.start_program(&host, &program),
         Verb::Demo => e2e::demo::run(&instance),
+        Verb::Flows { address, tcp, udp, rate, count } => {
+            e2e::flows::run(&Flows { address, ports: (tcp, udp), rate, count })
+        }
         Verb::Build => e2e::build(&Progress::new()),
         Verb::Preflight { install } => {
             if install {

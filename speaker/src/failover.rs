@@ -125,15 +125,11 @@ impl Failover {
         let (orders, queue) = mpsc::unbounded_channel();
         let store = Store::new(&start.folder);
         let kept = store.read();
-        let settings = membership::Settings {
-            node: NodeId::of(&start.node),
-            incarnation: membership::Incarnation(random()?),
-            seed: random()?,
-            profile: start.profile,
-            on_quorum_loss: start.on_quorum_loss,
-            remembered: kept.electorates.clone(),
-            ..membership::Settings::default()
-        };
+        let life = membership::Incarnation(random()?);
+        let mut settings = membership::Settings::new(NodeId::of(&start.node), life, random()?);
+        settings.profile = start.profile;
+        settings.on_quorum_loss = start.on_quorum_loss;
+        settings.remembered.clone_from(&kept.electorates);
         let machine = Arc::new(Mutex::new(Machine::new(settings, now())));
         // A socket belongs to the runtime that it is opened in.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

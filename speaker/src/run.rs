@@ -112,6 +112,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         ready: false,
         reports: mpsc::channel(QUEUE),
     };
+    let end = async {
+        let signal = kube_ext::shutdown_signal().await;
+        info!("{signal} received, handing all addresses over");
+        failover.tell(Order::Drain(true));
+        if leaving::leaves_for_good(&client, &namespace, &node).await {
+            retire(&failover, &inputs).await;
+        }
+        hand_over(&drained).await;
+        info!("no address is answered for any more");
+    };
     tokio::select! {
         () = owner.run(queue) => anyhow::bail!("the queue of changes was closed"),
         () = writer.run(status_inputs) => anyhow::bail!("the queue of status objects was closed"),
@@ -128,17 +138,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             anyhow::bail!("the watch of the node's links ended")
         }
         result = probes.serve(probe_address) => match result? {},
-        signal = kube_ext::shutdown_signal() => {
-            info!("{signal} received, handing all addresses over");
-            failover.tell(Order::Drain(true));
-            let leaves = leaving::leaves_for_good(&client, &namespace, &node).await;
-            if leaves && inputs.send(Input::Leaving).await.is_ok() && timeout(RETIRE, failover.retired()).await.is_err() {
-                warn!("the other speakers still count this one: they do without it in a minute or two");
-            }
-            hand_over(&drained).await;
-            info!("no address is answered for any more");
-            Ok(())
-        }
+        // Everything else goes on meanwhile.
+        () = end => Ok(()),
     }
 }
 
@@ -151,6 +152,14 @@ async fn follow_key(folder: &Path, known: Vec<u8>, failover: &Failover) -> std::
         }
     };
     tokio::join!(failover::watch_key(folder, known, changes), hand_on).0
+}
+
+/// Waits until the others can do without this speaker's vote, or as long as a stopping Pod may.
+async fn retire(failover: &Failover, inputs: &mpsc::Sender<Input>) {
+    let struck_off = inputs.send(Input::Leaving).await.is_ok();
+    if !struck_off || timeout(RETIRE, failover.retired()).await.is_err() {
+        warn!("the other speakers still count this one: they do without it in a minute or two");
+    }
 }
 
 /// Waits until other speakers have all addresses of this one, or as long as a stopping Pod may.

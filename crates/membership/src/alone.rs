@@ -30,6 +30,9 @@ impl Machine {
             return;
         }
         self.alone_since = Some(now);
+        // Nothing else may happen by then.
+        let alone = now + self.interval() * 3;
+        self.due.extend(self.places.keys().map(|&address| (alone, address)));
         // A node that slept cannot know who answers by now.
         if self.leased && now < self.lease + self.interval() {
             self.alone.extend(self.ledger.held());

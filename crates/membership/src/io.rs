@@ -27,6 +27,13 @@ pub struct Settings {
     pub fault: Option<crate::Fault>,
 }
 
+impl Settings {
+    /// Those of a node in this life, with the usual profile and nothing remembered.
+    pub fn new(node: NodeId, incarnation: Incarnation, seed: u64) -> Self {
+        Self { node, incarnation, seed, ..Self::default() }
+    }
+}
+
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {

@@ -1,0 +1,108 @@
+//! Planned moves: rollouts, drained nodes, fewer nodes.
+
+use anyhow::{Result, ensure};
+use e2e::flows::Outcome;
+use e2e::wait_for;
+
+use crate::deaths::whole;
+use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
+use crate::watching::Moving;
+
+/// Every speaker is replaced, one after the other, and no client notices.
+pub(crate) fn a_rollout_of_the_speakers_loses_no_new_flow(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "rollout")?;
+    let outcome = moving.flows_during(40, || {
+        world.k(&format!("rollout restart -n {NAMESPACE} daemonset/speaker"))?;
+        whole(world)
+    })?;
+    none_lost(&outcome)?;
+    moving.wait_holder(|_| true)?;
+    moving.delete()
+}
+
+pub(crate) fn a_drained_node_hands_over_and_takes_nothing(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "drained")?;
+    let first = moving.holder()?;
+    let outcome = moving.flows_during(10, || {
+        world.k(&format!("annotate node {first} metallb.io/drain=true"))?;
+        let second = moving.wait_holder(|node| node != first)?;
+        world.wait_announcer_that("drained", &second, |node| node == second).map(drop)
+    })?;
+    none_lost(&outcome)?;
+    // Nor does it take a new Service.
+    let another = Moving::create(world, "drained-2")?;
+    ensure!(another.holder()? != first, "the drained node took a new Service");
+    another.delete()?;
+    let outcome = moving.flows_during(10, || {
+        world.k(&format!("annotate node {first} metallb.io/drain-"))?;
+        moving.wait_holder(|node| node == first).map(drop)
+    })?;
+    none_lost(&outcome)?;
+    moving.delete()
+}
+
+pub(crate) fn a_cordon_changes_nothing(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "cordoned")?;
+    let first = moving.holder()?;
+    let observer = moving.observe(&moving.v4)?;
+    let before = observer.claims()?.len();
+    world.k(&format!("cordon {first}"))?;
+    // The speakers have seen it once a Service that came later is announced.
+    let later = Moving::create(world, "cordoned-2")?;
+    later.delete()?;
+    ensure!(moving.holder()? == first, "the address moved");
+    let others = observer.claims()?.into_iter().skip(before).map(|claim| claim.mac).collect::<Vec<_>>();
+    world.k(&format!("uncordon {first}"))?;
+    let mac = e2e::plan::Host::by_name(&first)?.mac(e2e::plan::Lan::First);
+    ensure!(others.iter().all(|other| *other == mac), "claimed by {others:?}");
+    moving.delete()
+}
+
+/// Two of three speakers end for good at once: the one that is left needs no majority of those.
+pub(crate) fn speakers_on_fewer_nodes_go_on(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "fewer")?;
+    world.k("label node node2 failover-test=only")?;
+    world.kubectl(&[
+        "patch",
+        "-n",
+        NAMESPACE,
+        "metallb",
+        "metallb",
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"nodeSelector": {"failover-test": "only"}}}"#,
+    ])?;
+    wait_for("one speaker", ROLLOUT, || {
+        let speakers = world.get(&format!("configmap -n {NAMESPACE} metallb-speakers"))?["data"].take();
+        ensure!(speakers.as_object().is_some_and(|all| all.len() == 1), "{speakers}");
+        Ok(())
+    })?;
+    wait_for("the one that is left to answer", ROLLOUT, || {
+        let holder = moving.holder()?;
+        ensure!(holder == "node2", "{holder} answers");
+        Ok(())
+    })?;
+    world.plain_metallb()?;
+    world.k("label node node2 failover-test-")?;
+    wait_for("three speakers", ROLLOUT, || {
+        let speakers = world.get(&format!("configmap -n {NAMESPACE} metallb-speakers"))?["data"].take();
+        ensure!(speakers.as_object().is_some_and(|all| all.len() == 3), "{speakers}");
+        Ok(())
+    })?;
+    whole(world)?;
+    wait_for("an answer", SOON, || world.fetch(&moving.v4, 80))?;
+    moving.delete()
+}
+
+fn none_lost(outcome: &Outcome) -> Result<()> {
+    ensure!(outcome.opened > 0, "no flow was opened");
+    ensure!(
+        outcome.lost.is_empty(),
+        "of {} new flows {} were lost: {:?}",
+        outcome.opened,
+        outcome.lost.len(),
+        outcome.lost
+    );
+    println!("{} new flows, none lost", outcome.opened);
+    Ok(())
+}
