@@ -8,6 +8,7 @@ use l2::Instant;
 use crate::id::{Incarnation, Life, NodeId};
 use crate::ledger::View;
 use crate::packet::{Flags, LinkId};
+use crate::profile::GUARD;
 
 /// How many packets are remembered as sent: their acknowledgements may still come.
 const SENT: usize = 32;
@@ -92,6 +93,10 @@ pub(crate) struct Peer {
     pub(crate) voted: u32,
     pub(crate) repeats: u8,
     pub(crate) down: bool,
+    /// When that began.
+    pub(crate) fell: Instant,
+    /// The latest packet that told, unproven, what it holds.
+    hint: Option<(Incarnation, u64)>,
     pub(crate) flags: Flags,
     pub(crate) links: Vec<(LinkId, bool)>,
     /// The latest electorate that it knows, and the voters that it would found one with.
@@ -116,6 +121,26 @@ impl Peer {
     /// Its life, where it has proved one.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
+    }
+
+    /// It is down from now on; whether that is news.
+    pub(crate) fn fall(&mut self, now: Instant) -> bool {
+        let news = !std::mem::replace(&mut self.down, true);
+        if news {
+            self.fell = now;
+        }
+        news
+    }
+
+    /// Whether a packet of that life shows that a node is up again that was only said to be down. None that may have
+    /// been on its way when it fell, and none a second time.
+    pub(crate) fn rises(&mut self, life: Incarnation, sequence: u64, now: Instant) -> bool {
+        let new = self.hint.is_none_or(|(known, last)| known != life || last < sequence);
+        if new {
+            self.hint = Some((life, sequence));
+        }
+        let hearsay = self.down && !self.watched && now >= self.fell + GUARD;
+        new && hearsay && !self.retired.contains(&life) && std::mem::take(&mut self.down)
     }
 
     /// What proves to it that this node's packets are no recordings.
@@ -183,6 +208,7 @@ impl Peer {
             sent: std::mem::take(&mut self.sent),
             expected: now,
             down: self.down,
+            fell: self.fell,
             reported: self.reported,
             ..Self::default()
         };

@@ -22,7 +22,7 @@ impl Machine {
         match packet.body {
             // Votes stay true for ever and hints are checked by asking: a recording of either does no harm.
             Body::Vote(vote) => return self.voted_down(now, packet.from, &vote, out),
-            Body::Holding(held) => return self.told_of(now, from, &held),
+            Body::Holding(held) => return self.told_of(now, packet.from, packet.sequence, &held, out),
             Body::Beat(_) | Body::Ack(_) => {}
         }
         let echoed = packet.echo.filter(|(life, _)| *life == self.settings.incarnation).map(|(_, s)| s);
@@ -66,7 +66,13 @@ impl Machine {
         let latest = packet.chain.last();
         peer.newest = latest.filter(|_| !founding).map_or(0, |epoch| epoch.revision);
         peer.founding = latest.filter(|_| founding).map_or(Vec::new(), |epoch| epoch.voters.clone());
+        // Where no heartbeats are expected, anything shows that a node lives that was said to be down.
+        let up = !peer.watched && std::mem::take(&mut peer.down);
         if std::mem::replace(&mut peer.flags, packet.flags).draining != packet.flags.draining {
+            self.look_again(now);
+        }
+        if up {
+            out.push(Output::Event(Event::Up(from)));
             self.look_again(now);
         }
         covered

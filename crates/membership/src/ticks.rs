@@ -15,6 +15,8 @@ const LATE: u32 = 3;
 const LATE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// After how long without a late timer it returns.
 const PUNCTUAL: std::time::Duration = std::time::Duration::from_secs(60);
+/// After how long it is not believed any more that a node is down that this one never hears anyway.
+const HEARSAY: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Machine {
     /// Does everything whose time has come.
@@ -30,7 +32,7 @@ impl Machine {
         for &node in &silent {
             let token = self.restart_token();
             if let Some(peer) = self.peers.get_mut(&node) {
-                peer.down = true;
+                peer.fall(now);
                 peer.unanswered = None;
                 let since = peer.last_number();
                 peer.view.restart(token, since);
@@ -65,6 +67,7 @@ impl Machine {
         if full {
             self.repeat_votes(now, out);
             self.report_unheard(now, out);
+            self.doubt_hearsay(now, out);
             self.beat_links(now, out);
             let slowest =
                 self.peers.values().filter(|p| p.view.valid.is_some()).map(|p| p.view.version).min();
@@ -171,6 +174,21 @@ impl Machine {
                 peer.reported = true;
                 out.push(Output::Event(Event::Unheard(*node)));
             }
+        }
+    }
+
+    /// A node that is only said to be down is not any more after a while: it may have come back unnoticed.
+    fn doubt_hearsay(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let contacts = &self.contacts;
+        let stale = |(node, peer): &(&NodeId, &mut crate::peer::Peer)| {
+            peer.down && peer.voted == 0 && !contacts.contains(*node) && now >= peer.fell + HEARSAY
+        };
+        if !self.large() {
+            return;
+        }
+        for (node, peer) in self.peers.iter_mut().filter(stale) {
+            peer.down = false;
+            out.push(Output::Event(Event::Up(*node)));
         }
     }
 

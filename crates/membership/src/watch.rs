@@ -121,12 +121,14 @@ impl Machine {
         if 2 * votes <= vote.watchers.len() + 1 {
             return;
         }
+        let forgotten = self.guard();
         let Some(peer) = self.peers.get_mut(&vote.down.node) else { return };
         let life = peer.incarnation().is_none_or(|life| life == vote.down.incarnation);
         let heard =
             peer.beat.is_some_and(|(at, interval)| now < at + interval * 2 && peer.watch > vote.watch);
-        if life && !heard && !peer.down {
-            peer.down = true;
+        // Who has not heard the node for long may know a former life of it.
+        let unknown = peer.heard.is_none_or(|at| now >= at + forgotten);
+        if (life || unknown) && !heard && peer.fall(now) {
             out.push(Output::Event(Event::Down(vote.down.node)));
             self.look_again(now);
         }
@@ -150,7 +152,20 @@ impl Machine {
     }
 
     /// Another node says what it holds.
-    pub(crate) fn told_of(&mut self, now: Instant, from: NodeId, held: &[IpAddr]) {
+    pub(crate) fn told_of(
+        &mut self,
+        now: Instant,
+        from: Life,
+        sequence: u64,
+        held: &[IpAddr],
+        out: &mut Vec<Output>,
+    ) {
+        let from_life = from.incarnation;
+        let from = from.node;
+        if self.peers.get_mut(&from).is_some_and(|peer| peer.rises(from_life, sequence, now)) {
+            out.push(Output::Event(Event::Up(from)));
+            self.look_again(now);
+        }
         for address in held {
             let Some(place) = self.places.get_mut(address) else { continue };
             place.told = Some(from);

@@ -39,6 +39,41 @@ fn a_silent_death_is_made_good_in_350_ms_mostly_and_in_500_ms_always() {
 }
 
 #[test]
+fn a_death_after_a_restart_is_made_good_as_fast_by_those_who_did_not_notice_the_restart() {
+    let mut times = Vec::new();
+    for seed in 0..20 {
+        // All know each other, until the cluster has grown to more speakers than voters.
+        let mut world = World::new(Scene::new(seed, 7, 12));
+        world.run(REST);
+        for _ in 0..6 {
+            world.join();
+        }
+        world.run(world.now + 40 * SECOND);
+        let holder = world.holders(world.addresses()[0])[0];
+        world.crash(holder);
+        world.run(world.now + 100 * MILLI);
+        world.start(holder, true);
+        world.run(world.now + 20 * SECOND);
+        let (before, died) = (world.moves.len(), world.now);
+        let orphans: Vec<_> = world.addresses().into_iter().filter(|a| world.answers(holder, *a)).collect();
+        assert!(!orphans.is_empty(), "seed {seed}: it has its addresses again");
+        world.crash(holder);
+        world.run(died + 2 * SECOND);
+        for address in orphans {
+            let taken = world.moves[before..].iter().find(|m| m.taken && m.address == address);
+            times.push(taken.map_or(u64::MAX, |m| m.at - died));
+        }
+    }
+    times.sort_unstable();
+    println!(
+        "{} takeovers after an unnoticed restart: max {} ms",
+        times.len(),
+        times[times.len() - 1] / MILLI
+    );
+    assert!(times[times.len() - 1] <= 500 * MILLI, "{times:?}");
+}
+
+#[test]
 fn loss_of_one_in_a_hundred_moves_nothing_in_an_hour() {
     for nodes in [3, 5] {
         let scene = Scene { loss: 10_000, ..Scene::new(1, nodes, 4) };
