@@ -111,8 +111,8 @@ pub(crate) struct Peer {
     pub(crate) link_valid: Vec<(LinkId, Instant)>,
     /// Since when the latest heartbeat to it is unanswered.
     pub(crate) unanswered: Option<Instant>,
-    /// When it was last renewed with, in a large cluster.
-    pub(crate) renewed: Option<Instant>,
+    /// When to renew with it next, in a large cluster; at once where nothing is said.
+    pub(crate) renew_at: Option<Instant>,
     /// Whether it has been reported as unheard.
     pub(crate) reported: bool,
 }

@@ -98,8 +98,7 @@ impl Machine {
             || peer.watch_known < self.watches.last().map_or(0, |(epoch, _)| *epoch)
             || !peer.view.refused.is_empty();
         let voter = self.chain.votes(node) || self.asked.contains(&node);
-        behind && (voter || peer.watch_valid.is_none())
-            || peer.renewed.is_none_or(|at| now >= at + self.renewal())
+        behind && (voter || peer.watch_valid.is_none()) || peer.renew_at.is_none_or(|at| now >= at)
     }
 
     /// Sends a heartbeat.
@@ -110,11 +109,19 @@ impl Machine {
         let span = if votes { self.renewal() } else { self.interval() };
         let (watch, watchers) = self.watches.last().cloned().unwrap_or_default();
         let links = self.links.iter().map(|(link, leased)| (*link, *leased)).collect();
+        // What makes one node renew at once makes many: the next time they do so spread over the whole span, and
+        // stay so whatever is sent in between.
+        let whole = self.renewal();
+        let spread = self.draw(u64::try_from(whole.as_micros()).unwrap_or(u64::MAX));
         let ledger = &self.ledger;
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let sync: Option<Sync> = votes.then(|| ledger.sync(&peer.view));
         peer.unanswered.get_or_insert(now);
-        peer.renewed = Some(now);
+        peer.renew_at = Some(match peer.renew_at {
+            None => now + std::time::Duration::from_micros(spread),
+            Some(at) if now < at => at.min(now + whole),
+            Some(_) => now + whole,
+        });
         let span = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
         let beat = Beat { interval, span, watch, watchers, links, sync };
         self.send(now, LinkId::default(), node, Body::Beat(beat), out);

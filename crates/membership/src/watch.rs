@@ -56,7 +56,7 @@ impl Machine {
             self.watches.push((next, lives));
             // The voters hear of it at once.
             for peer in self.peers.values_mut() {
-                peer.renewed = None;
+                peer.renew_at = None;
             }
             self.retarget();
             self.next_tick = Instant::default();
