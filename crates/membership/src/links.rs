@@ -64,11 +64,18 @@ impl Machine {
         self.targets.iter().filter(there).copied().collect()
     }
 
+    /// Whether a peer that is there has had the time to answer: neither it nor this node has just come (back).
+    fn could_answer(&self, node: NodeId, now: Instant) -> bool {
+        let risen = self.peers.get(&node).and_then(|peer| peer.risen);
+        risen.is_some_and(|risen| now >= risen.max(self.awake) + self.interval() * 3)
+    }
+
     /// Looks which interfaces have their lease.
     pub(crate) fn lease_links(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut changed = false;
         for link in self.live_links() {
-            let others = self.others_on(link);
+            let mut others = self.others_on(link);
+            others.retain(|&node| self.could_answer(node, now));
             let answered = |node: &&NodeId| {
                 let valid = self.peers.get(node).map(|peer| peer.link_valid.as_slice()).unwrap_or_default();
                 valid.iter().any(|(other, at)| *other == link && now < *at)

@@ -68,6 +68,8 @@ pub struct Machine {
     pub(crate) ticks: u64,
     pub(crate) late: u32,
     pub(crate) late_at: Option<Instant>,
+    /// Since when this node has run without standing still for an interval.
+    pub(crate) awake: Instant,
     restarts: u64,
     #[cfg(feature = "faults")]
     pub(crate) lingering: BTreeSet<IpAddr>,
@@ -123,6 +125,7 @@ impl Machine {
             ticks: 0,
             late: 0,
             late_at: None,
+            awake: now,
             restarts: 0,
             #[cfg(feature = "faults")]
             lingering: BTreeSet::new(),

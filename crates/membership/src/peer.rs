@@ -93,6 +93,8 @@ pub(crate) struct Peer {
     pub(crate) voted: u32,
     pub(crate) repeats: u8,
     pub(crate) down: bool,
+    /// Since when it is heard without a break.
+    pub(crate) risen: Option<Instant>,
     /// When that began.
     pub(crate) fell: Instant,
     /// The latest packet that told, unproven, what it holds.

@@ -108,6 +108,9 @@ impl Machine {
         // Whoever returns to a faster profile may still have a lease by the slower one: so long it is waited for.
         let rest =
             peer.beat.map_or(Duration::ZERO, |(at, before)| (at + before * 3).saturating_since(now) / 3);
+        if peer.down || peer.beat.is_none() {
+            peer.risen = Some(now);
+        }
         peer.beat = Some((now, Duration::from_millis(beat.interval.into()).max(rest)));
         peer.watched = !large || beat.watchers.contains(&me);
         let links_changed = peer.links != beat.links;

@@ -57,6 +57,9 @@ impl Machine {
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let half = self.interval() / 2;
         self.punctuality(now, out);
+        if now.saturating_since(self.next_tick) > self.interval() {
+            self.awake = now;
+        }
         self.next_tick = now + half;
         self.ticks += 1;
         #[cfg(feature = "faults")]
