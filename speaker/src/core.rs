@@ -380,7 +380,7 @@ impl Core {
     /// Decides about a Service anew and appends what that changes.
     fn evaluate(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
         let decision = self.index.decide(service);
-        let obstacle = self.index.obstacle(&decision);
+        let obstacle = self.index.obstacle(service, &decision);
         self.obstructed(now, service, obstacle);
         let holders = &self.holders;
         let Upshot { claim, outcome } = Upshot::of(

@@ -622,7 +622,7 @@ fn a_service_that_nobody_announces_is_told_when_it_stays_so_and_again_while_it_l
     story.tell_at(at(10), Input::Timeout);
     let did = story.take();
     let text = not_announced(&did.events);
-    let expected = "Service \"shop/web\" is not announced: no L2Advertisement announces IPAddressPool \"blue\": create one";
+    let expected = "Service \"shop/web\" is not announced: no L2Advertisement or BGPAdvertisement announces IPAddressPool \"blue\": create one";
     assert!(text.starts_with(expected), "{text}");
     assert_eq!(story.core.poll_timeout(), Some(at(3_010)));
     story.tell_at(at(3_010), Input::Timeout);

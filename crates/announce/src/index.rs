@@ -1,5 +1,7 @@
 //! Everything that decides who announces, and the decision.
 
+mod bgp;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Config, L2Advertisement};
@@ -38,6 +40,8 @@ pub struct Index {
     config: Config,
     /// By advertisement, the nodes that it selects and how much it prefers each.
     reach: BTreeMap<String, BTreeMap<String, u64>>,
+    /// By BGP advertisement that selects this node, what it comes to here.
+    ways: BTreeMap<String, bgp::Way>,
 }
 
 impl Index {
@@ -103,7 +107,11 @@ impl Index {
                 None => reach.remove(&name),
             };
         }
+        let own = name == self.settings.node;
         self.nodes.insert(name, node);
+        if own {
+            self.ways = bgp::ways(&self.config, self.own_node());
+        }
         self.with_addresses()
     }
 
@@ -114,6 +122,9 @@ impl Index {
         }
         for reach in self.reach.values_mut() {
             reach.remove(name);
+        }
+        if name == self.settings.node {
+            self.ways.clear();
         }
         self.with_addresses()
     }
@@ -157,6 +168,7 @@ impl Index {
             })
             .collect();
         self.config = config;
+        self.ways = bgp::ways(&self.config, self.own_node());
         self.with_addresses()
     }
 
@@ -175,7 +187,7 @@ impl Index {
 
     /// Why no node at all announces a Service, given the decision about it: the same answer on all
     /// nodes. `None` where one announces it, or where that is ordinary or told elsewhere (see [`Obstacle`]).
-    pub fn obstacle(&self, decision: &Decision) -> Option<Obstacle> {
+    pub fn obstacle(&self, key: &ServiceKey, decision: &Decision) -> Option<Obstacle> {
         let Decision::Not(reason) = decision else { return None };
         match reason {
             Reason::SharedWithServiceSelector(name) => {
@@ -183,6 +195,9 @@ impl Index {
             }
             Reason::NoCandidate(shortage) => Some(Obstacle::NoCandidate(*shortage)),
             Reason::NoAdvertisement(pool) => {
+                if self.config.bgp_advertisements_of(pool).next().is_some() {
+                    return self.bgp_obstacle(pool, self.services.get(key)?);
+                }
                 Some(if self.config.l2_advertisements_of(pool).next().is_some() {
                     Obstacle::NotSelected(pool.clone())
                 } else {

@@ -16,12 +16,14 @@
 //! one of them, the spokesman, tells.
 #![forbid(unsafe_code)]
 
+mod bgp;
 mod claims;
 mod decision;
 mod index;
 mod obstacle;
 mod reduce;
 
+pub use crate::bgp::{Ask, BgpAnnouncement, BgpDecision, BgpReason, Conflict};
 pub use claims::{Claim, Claims, Place};
 pub use decision::{CANDIDATES, Decision, Election, Interfaces, Reason, Shortage};
 pub use index::{Index, Settings};

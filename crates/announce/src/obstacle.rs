@@ -10,10 +10,15 @@ use crate::decision::Shortage;
 /// which the controller explains. The text says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// No L2Advertisement announces the pool named here.
+    /// Neither an L2Advertisement nor a BGPAdvertisement announces the pool named here.
     NoAdvertisement(String),
     /// The serviceSelectors of all L2Advertisements of the pool named here leave the Service out.
     NotSelected(String),
+    /// No L2Advertisement announces it, and the serviceSelectors of all BGPAdvertisements of the pool named here leave it
+    /// out.
+    NotSelectedByBgp(String),
+    /// Only BGPAdvertisements announce it, of the pool named here, and there is no BGPPeer that they go to.
+    NoPeer(String),
     /// The Service may share its address, and the L2Advertisement named here picks Services by label.
     SharedWithServiceSelector(String),
     /// No ready speaker's node may announce it.
@@ -32,13 +37,22 @@ impl fmt::Display for Obstacle {
         match self {
             Self::NoAdvertisement(pool) => write!(
                 f,
-                "no L2Advertisement announces IPAddressPool {pool:?}: create one whose spec.ipAddressPools names it or \
+                "no L2Advertisement or BGPAdvertisement announces IPAddressPool {pool:?}: create one whose spec.ipAddressPools names it or \
                  whose spec.ipAddressPoolSelectors match its labels"
             ),
             Self::NotSelected(pool) => write!(
                 f,
                 "the spec.serviceSelectors of every L2Advertisement of IPAddressPool {pool:?} leave it out: give the \
                  Service a label that one of them selects, or change the selectors"
+            ),
+            Self::NotSelectedByBgp(pool) => write!(
+                f,
+                "the spec.serviceSelectors of every BGPAdvertisement of IPAddressPool {pool:?} leave it out: give the \
+                 Service a label that one of them selects, or change the selectors"
+            ),
+            Self::NoPeer(pool) => write!(
+                f,
+                "the BGPAdvertisements of IPAddressPool {pool:?} go to no router: create a BGPPeer, or correct spec.peers"
             ),
             Self::SharedWithServiceSelector(advertisement) => write!(
                 f,

@@ -57,7 +57,7 @@ fn index(node: &str, service: Service, members: &[&str], advertisements: &[Value
 }
 
 fn obstacle(index: &Index) -> Option<Obstacle> {
-    index.obstacle(&index.decide(&key()))
+    index.obstacle(&key(), &index.decide(&key()))
 }
 
 #[test]
@@ -73,7 +73,9 @@ fn what_keeps_a_service_from_being_announced_is_the_same_on_every_node_and_says_
             "no advertisement",
             service(),
             vec![],
-            Some("no L2Advertisement announces IPAddressPool \"blue\": create one whose spec.ipAddressPools"),
+            Some(
+                "no L2Advertisement or BGPAdvertisement announces IPAddressPool \"blue\": create one whose spec.ipAddressPools",
+            ),
         ),
         (
             "only of other Services",
