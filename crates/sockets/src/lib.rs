@@ -1,4 +1,4 @@
-//! The kernel's side of announcing: raw frames, multicast groups, links, the clock.
+//! The kernel's side of announcing: raw frames, multicast groups, connections to routers, links, the clock.
 //!
 //! Thin: what a frame means is the business of the pure crates. This is the only crate with unsafe code, each
 //! piece of it with the reason why it is sound.
@@ -9,13 +9,17 @@ mod filter;
 mod groups;
 mod link_state;
 mod links;
+mod local;
 mod member;
 mod packet;
+mod tcp;
 
 pub use clock::boot_time;
 pub use filter::Traffic;
 pub use groups::Groups;
 pub use link_state::{Hindrance, Link, LinkChange};
 pub use links::{LinkWatch, WatchError};
+pub use local::{NearbyAddresses, nearby_addresses};
 pub use member::MemberSocket;
 pub use packet::PacketSocket;
+pub use tcp::{Hops, MAX_KEY, TcpOptions, connect_tcp, limit_hops, sign};
