@@ -1,7 +1,7 @@
 //! The command line and the environment, as MetalLB's manifests use them.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ pub struct Args {
     #[arg(long, env = "METALLB_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
 
-    /// Address of this node, by which the other speakers reach it where --ml-bindaddr says nothing
+    /// Address of this node, by which the other speakers reach it where --ml-bindaddr says nothing; one of IPv4 is its BGP
+    /// identifier, unless a BGPPeer has another
     #[arg(long, env = "METALLB_HOST", value_name = "ADDRESS")]
     pub host: Option<String>,
 
@@ -279,6 +280,11 @@ impl Args {
         let text = fs::read_to_string(file).map_err(|error| unknown(error.to_string()))?;
         let namespace = text.trim();
         if namespace.is_empty() { Err(unknown("it is empty".to_owned())) } else { Ok(namespace.to_owned()) }
+    }
+
+    /// The IPv4 address of the node, where it has been said.
+    pub fn host_v4(&self) -> Option<Ipv4Addr> {
+        self.host.as_ref()?.parse().ok()
     }
 
     /// The class of Services that are ours; `None` for those without a class.

@@ -10,6 +10,7 @@
 //! Which addresses this node may hold is decided here; that it holds one comes back as [`Input::Moved`], when
 //! `membership` has agreed on it with the other speakers. Frames do not wait for this task (see `front`).
 
+mod bgp;
 mod effect;
 mod holders;
 mod lan;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use announce::{Claims, Index, Obstacle, ServiceKey, Settings, Slice, SliceKey};
 use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
-use config::{Config, Secret};
+use config::Config;
 use kube_ext::{Change, Gate, ObjectKey};
 use l2::Instant;
 use membership::NodeId;
@@ -34,6 +35,7 @@ use net::MacAddr;
 use sockets::LinkChange;
 use tracing::{debug, info};
 
+pub use bgp::{BgpEffect, BgpInput, NodeFacts, Passphrase, SecretView, SessionReport, SessionView};
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
 use holders::Holders;
 use lan::{Concerns, Lan};
@@ -73,9 +75,11 @@ pub enum Input {
     /// A Community changed.
     Community(Change<Community>),
     /// A Secret in MetalLB's namespace changed.
-    Secret(Change<Secret>),
+    Secret(Change<SecretView>),
     /// A status object of this node changed.
     Status(Change<StatusView>),
+    /// Something of BGP.
+    Bgp(BgpInput),
     /// A link of this node changed.
     Link(LinkChange),
     /// Another host on an interface's LAN insists on an address of ours.
@@ -126,6 +130,7 @@ impl Input {
                 | Self::Members(_)
                 | Self::Heard { .. }
                 | Self::Leaving
+                | Self::Bgp(BgpInput::Report { .. })
                 | Self::Timeout
         )
     }
@@ -164,6 +169,7 @@ pub struct Core {
     quiet_until: Instant,
     /// The conflicts over an address with a host.
     conflicts: BTreeMap<(IpAddr, MacAddr), Conflict>,
+    bgp: bgp::Bgp,
 }
 
 impl Core {
@@ -190,6 +196,7 @@ impl Core {
             reminders: Reminders::default(),
             quiet_until: Instant::default(),
             conflicts: BTreeMap::new(),
+            bgp: bgp::Bgp::default(),
         }
     }
 
@@ -228,6 +235,7 @@ impl Core {
             }
             Input::Secret(change) => self.secret(now, change, out),
             Input::Status(change) => self.status(now, change, out),
+            Input::Bgp(input) => self.bgp_input(now, input, out),
             Input::Link(LinkChange::Synced) => self.synced(now, Kind::Links, out),
             Input::Link(change) => self.link(change, out),
             Input::Conflict { interface, address, mac } => {
@@ -261,6 +269,7 @@ impl Core {
             for service in touched {
                 self.evaluate(now, &service, out);
             }
+            self.settle_bgp(out);
         }
     }
 
@@ -367,8 +376,9 @@ impl Core {
         info!("all resources are known, announcing begins");
         self.configure(out);
         self.resumable = self.statuses.values().cloned().collect();
+        let resumed = self.resume_bgp();
         let services: BTreeSet<ServiceKey> =
-            self.uids.keys().chain(self.statuses.values()).cloned().collect();
+            self.uids.keys().chain(self.statuses.values()).cloned().chain(resumed).collect();
         for service in services {
             self.evaluate(now, &service, out);
         }
@@ -379,6 +389,7 @@ impl Core {
 
     /// Decides about a Service anew and appends what that changes.
     fn evaluate(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
+        self.evaluate_bgp(service, out);
         let decision = self.index.decide(service);
         let obstacle = self.index.obstacle(service, &decision);
         self.obstructed(now, service, obstacle);
@@ -415,7 +426,7 @@ impl Core {
     /// What is to become of this node's status object for the Service.
     fn want(&self, service: &ServiceKey, outcome: &Outcome) -> Want {
         match outcome {
-            Outcome::Announced { interfaces, .. } => Want::Here { interfaces: interfaces.clone() },
+            Outcome::Announced { interfaces, .. } => Want::Here { names: interfaces.clone() },
             Outcome::Standby(_) => Want::Elsewhere,
             Outcome::Not(_) if self.claims.has(service) => Want::Elsewhere,
             Outcome::Hindered { .. } | Outcome::Not(_) => Want::Nowhere,

@@ -82,10 +82,10 @@ impl Counts {
         }
     }
 
-    /// This node announces the address of the Service, or not any more.
-    pub fn announced(&self, service: &ServiceKey, address: IpAddr, on: bool) {
+    /// This node announces the address of the Service by the protocol, `layer2` or `bgp`, or not any more.
+    pub fn announced(&self, service: &ServiceKey, protocol: &str, address: IpAddr, on: bool) {
         let (service, ip) = (service.to_string(), address.to_string());
-        let labels = [service.as_str(), "layer2", &self.node, &ip];
+        let labels = [service.as_str(), protocol, &self.node, &ip];
         if on {
             self.announced.with(labels).set(1);
         } else {
@@ -146,7 +146,7 @@ mod tests {
         let service = ServiceKey { namespace: "shop".into(), name: "web".into() };
         let ip: IpAddr = "192.0.2.50".parse().expect("an address");
         assert_eq!(lines(&metrics), [""; 0]);
-        counts.announced(&service, ip, true);
+        counts.announced(&service, "layer2", ip, true);
         let address = counts.address(ip);
         address.asked();
         for cause in [Cause::Reply, Cause::Announcement, Cause::Announcement, Cause::Defence, Cause::Probe] {
@@ -163,7 +163,7 @@ mod tests {
                 "metallb_speaker_announced{ip=\"192.0.2.50\",node=\"iris1\",protocol=\"layer2\",service=\"shop/web\"} 1",
             ]
         );
-        counts.announced(&service, ip, false);
+        counts.announced(&service, "layer2", ip, false);
         counts.let_go(ip);
         // The interface's task has not heard of it yet.
         address.asked();

@@ -4,7 +4,8 @@
 //!  API server ──watches──┐                         ┌──► failover thread: membership, with the other speakers
 //!  kernel ─────links─────┼──► Core ────effects─────┤         └──► front ──► interface tasks: l2::Responder, one per link
 //!  interface tasks ──────┤   (one task owns it)    ├──► events on Services
-//!  failover thread ──────┘                         ├──► status task: ServiceL2Status objects
+//!  failover thread ──────┤                         ├──► peer tasks: TCP + bgp::Session, one per BGPPeer
+//!  peer tasks ───────────┘                         ├──► status tasks: ServiceL2Status, ServiceBGPStatus objects
 //!                                                  ├──► state task: this node's ConfigurationState
 //!                                                  ├──► roster task: the list of speakers
 //!                                                  └──► counts ──► metrics over HTTPS
@@ -14,6 +15,7 @@
 //! watched kind has been listed once; once it is, an API server that goes away changes nothing.
 
 pub mod args;
+mod bgp;
 mod board;
 pub mod core;
 pub mod counts;

@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
         Args::command().error(ErrorKind::ArgumentConflict, nonsense).exit();
     }
     telemetry::init(args.log_level);
+    // On the heap: it holds every task that is polled in place.
     match Box::pin(speaker::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use announce::Settings;
 use anyhow::Context;
 use api::names::SPEAKER_COMPONENT;
+use api::{ServiceBGPStatus, ServiceL2Status};
 use kube::Client;
 use kube_ext::EventRecorder;
 use l2::Instant;
@@ -21,8 +22,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::args::Args;
+use crate::bgp::{Command, Peers, Report};
 use crate::board::{Board, BoardHands};
-use crate::core::{Core, Effect, Input};
+use crate::core::{BgpEffect, Core, Effect, Input, NodeFacts};
 use crate::counts::Counts;
 use crate::exclude::Exclude;
 use crate::failover::{self, Failover, Order, Start};
@@ -57,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let exclude = Exclude::read(&args.exclude_file)?;
     let settings =
         Settings { node: node.clone(), class: args.class(), ignore_exclude: args.ignore_exclude_lb };
+    let facts = NodeFacts { name: node.clone(), address: args.host_v4(), notification_restart: false };
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
@@ -70,7 +73,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let instance = args.pod_name.clone().unwrap_or_else(|| node.clone());
     let events = EventRecorder::new(client.clone(), SPEAKER_COMPONENT, instance).on_host(node.as_str());
     let (status, status_inputs) = mpsc::unbounded_channel();
-    let writer = StatusWriter::new(client.clone(), &namespace, node.clone());
+    let writer = StatusWriter::<ServiceL2Status>::new(client.clone(), &namespace, node.clone());
+    let (bgp_status, bgp_status_inputs) = mpsc::unbounded_channel();
+    let bgp_writer = StatusWriter::<ServiceBGPStatus>::new(client.clone(), &namespace, node.clone());
+    let (peers, sessions) = Peers::new(&metrics, &node);
+    let goodbye = peers.goodbye();
     let (state, desired) = watch::channel(Desired::default());
     let state_writer = StateWriter::new(client.clone(), &namespace, node.clone());
     let view = Viewpoint {
@@ -97,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let roster = RosterWriter::new(client.clone(), &namespace, node.clone(), contact.ip());
     let drained = Arc::new(Notify::new());
     let owner = Owner {
-        core: Core::new(settings, exclude, contact),
+        core: Core::new(settings, exclude, contact).on_node(facts),
         board,
         may_answer: failover.may_answer(),
         failover: failover.clone(),
@@ -106,6 +113,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         entries,
         events,
         status,
+        bgp_status,
+        peers,
+        sessions,
         state,
         counts,
         probes: probes.clone(),
@@ -125,6 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::select! {
         () = owner.run(queue) => anyhow::bail!("the queue of changes was closed"),
         () = writer.run(status_inputs) => anyhow::bail!("the queue of status objects was closed"),
+        () = bgp_writer.run(bgp_status_inputs) => anyhow::bail!("the queue of status objects was closed"),
         () = state_writer.run(desired) => anyhow::bail!("the configuration is not judged any more"),
         () = roster.run(entered) => anyhow::bail!("the list of speakers is not kept any more"),
         () = failover.ended() => anyhow::bail!("the thread of the speakers' own protocol broke down (see above)"),
@@ -139,8 +150,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         result = probes.serve(probe_address) => match result? {},
         // Everything else goes on meanwhile.
-        () = end => Ok(()),
+        () = end => {}
     }
+    // The peers' tasks were left alone when the owner was dropped: each ends its session.
+    goodbye.said().await;
+    Ok(())
 }
 
 /// Hands on each new value of the speakers' common key.
@@ -199,6 +213,9 @@ struct Owner {
     entries: mpsc::UnboundedSender<Entry>,
     events: EventRecorder,
     status: mpsc::UnboundedSender<StatusInput>,
+    bgp_status: mpsc::UnboundedSender<StatusInput>,
+    peers: Peers,
+    sessions: mpsc::UnboundedReceiver<Report>,
     state: watch::Sender<Desired>,
     counts: Counts,
     probes: Probes,
@@ -231,6 +248,7 @@ impl Owner {
                 Some(Conflict { interface, address, mac }) = self.reports.1.recv() => {
                     Input::Conflict { interface, address, mac }
                 }
+                Some(report) = self.sessions.recv() => Input::Bgp(report.into()),
                 () = timeout => Input::Timeout,
             };
             if matches!(input, Input::Members(membership::Event::Drained)) {
@@ -282,9 +300,13 @@ impl Owner {
             Effect::Actual(change) => self.tell_status(StatusInput::Actual(change)),
             Effect::Owner(owner) => {
                 self.state.send_modify(|desired| desired.owner = Some(owner.clone()));
+                self.tell_bgp_status(StatusInput::Owner(owner.clone()));
                 self.tell_status(StatusInput::Owner(owner));
             }
-            Effect::Announced { service, address, on } => self.counts.announced(&service, address, on),
+            Effect::Bgp(effect) => self.carry_out_bgp(effect),
+            Effect::Announced { service, address, on } => {
+                self.counts.announced(&service, "layer2", address, on);
+            }
             Effect::LetGo(address) => self.counts.let_go(address),
             Effect::Configured(mistake) => {
                 self.counts.configured(mistake.is_none());
@@ -294,6 +316,27 @@ impl Owner {
                 self.ready = true;
                 self.probes.ready(true);
             }
+        }
+    }
+
+    fn carry_out_bgp(&mut self, effect: BgpEffect) {
+        match effect {
+            BgpEffect::Routes { peer, changes } => self.peers.tell(&peer, Command::Routes(changes)),
+            BgpEffect::Session { peer, config } => self.peers.tell(&peer, Command::Session(config)),
+            BgpEffect::End { peer } => self.peers.tell(&peer, Command::End),
+            BgpEffect::Status(service, want) => self.tell_bgp_status(StatusInput::Want(service, want)),
+            BgpEffect::Actual(change) => self.tell_bgp_status(StatusInput::Actual(change)),
+            BgpEffect::Announced { service, address, on } => {
+                self.counts.announced(&service, "bgp", address, on);
+            }
+            BgpEffect::Sessions(sessions) => self.state.send_modify(|desired| desired.sessions = sessions),
+        }
+    }
+
+    fn tell_bgp_status(&self, input: StatusInput) {
+        // As below.
+        if self.bgp_status.send(input).is_err() {
+            debug!("the task of status objects has ended");
         }
     }
 

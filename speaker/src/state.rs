@@ -1,10 +1,12 @@
-//! This node's `ConfigurationState`: whether its speaker can use the configuration, and if not, why.
+//! This node's `ConfigurationState`: whether its speaker can use the configuration, and if not, why; and how its BGP
+//! sessions are.
 //!
 //! ```text
 //! Desired (newest counts) ──► StateWriter ──differs──► create, patch
 //! watch of the one object ──────▲
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus, names};
@@ -18,8 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// The type of the one condition.
+use crate::core::SessionView;
+
+/// The type of the condition that says whether the configuration can be used.
 const CONDITION: &str = "configReconcilerValid";
+/// The type of the condition of a BGP session, before the BGPPeer's name.
+const SESSION: &str = "bgp.metallb.io/";
 /// The longest message that a condition may have, in characters.
 const LONGEST: usize = 32_768;
 /// The longest value that a label may have.
@@ -40,6 +46,8 @@ pub struct Desired {
     pub owner: Option<OwnerReference>,
     /// What was found; `None` while the configuration was not read yet.
     pub verdict: Option<Verdict>,
+    /// The BGP sessions of this node, by BGPPeer: a condition each.
+    pub sessions: BTreeMap<String, SessionView>,
 }
 
 /// What a speaker makes of the configuration.
@@ -71,8 +79,8 @@ pub struct StateWriter {
     actual: Option<ConfigurationStateStatus>,
     /// Whether `actual` is known.
     synced: bool,
-    /// The condition's status, and since when it has that.
-    since: Option<(bool, Timestamp)>,
+    /// The status of each condition by its type, and since when it has that.
+    since: BTreeMap<String, (bool, Timestamp)>,
     failures: u32,
 }
 
@@ -89,7 +97,7 @@ impl StateWriter {
     /// A writer of the object of `node` in MetalLB's namespace.
     pub fn new(client: Client, namespace: &str, node: String) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, node, actual: None, synced: false, since: None, failures: 0 }
+        Self { api, node, actual: None, synced: false, since: BTreeMap::new(), failures: 0 }
     }
 
     /// Runs until the sender of `desired` is gone.
@@ -141,7 +149,7 @@ impl StateWriter {
     /// Does what is to be done; after a failure, the time until the next attempt.
     async fn settle(&mut self, desired: Desired) -> Option<Duration> {
         let verdict = desired.verdict.filter(|_| self.synced)?;
-        let wanted = self.status(&verdict, Timestamp::now());
+        let wanted = self.status(&verdict, &desired.sessions, Timestamp::now());
         if self.actual.as_ref() == Some(&wanted) {
             return None;
         }
@@ -168,35 +176,62 @@ impl StateWriter {
         }
     }
 
-    /// The status that says this. The condition's time changes only with its status.
-    fn status(&mut self, verdict: &Verdict, now: Timestamp) -> ConfigurationStateStatus {
+    /// The status that says this.
+    fn status(
+        &mut self,
+        verdict: &Verdict,
+        sessions: &BTreeMap<String, SessionView>,
+        now: Timestamp,
+    ) -> ConfigurationStateStatus {
         let valid = *verdict == Verdict::Valid;
-        let (status, reason) = if valid { ("True", "Reconciled") } else { ("False", "ConfigurationError") };
-        if self.since.is_none_or(|(before, _)| before != valid) {
-            let conditions = self.actual.iter().flat_map(|actual| &actual.conditions);
-            // What an earlier speaker of this node wrote is still so.
-            let before = conditions
-                .filter(|c| c.type_ == CONDITION && c.status == status)
-                .find_map(|c| self.since.is_none().then_some(c.last_transition_time.0));
-            // As the API server keeps it, without fractions of a second.
-            let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-            self.since = Some((valid, before.unwrap_or(now)));
-        }
-        let message: String = match verdict {
-            Verdict::Valid => String::new(),
-            Verdict::Invalid(mistake) => mistake.chars().take(LONGEST).collect(),
+        let reason = if valid { "Reconciled" } else { "ConfigurationError" };
+        let message = match verdict {
+            Verdict::Valid => "",
+            Verdict::Invalid(mistake) => mistake,
         };
-        ConfigurationStateStatus {
-            result: Some(if valid { ConfigurationResult::Valid } else { ConfigurationResult::Invalid }),
-            error_summary: Some(message.clone()).filter(|message| !message.is_empty()),
-            conditions: vec![Condition {
-                type_: CONDITION.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_owned(),
-                message,
-                last_transition_time: Time(self.since.map_or(now, |(_, since)| since)),
-                observed_generation: None,
-            }],
+        let first = self.condition(CONDITION.to_owned(), valid, reason, message, now);
+        let error_summary = Some(first.message.clone()).filter(|message| !message.is_empty());
+        let mut conditions = vec![first];
+        for (peer, view) in sessions {
+            let kind = format!("{SESSION}{peer}");
+            conditions.push(self.condition(kind, view.up, view.reason, &view.message, now));
+        }
+        self.since.retain(|kind, _| conditions.iter().any(|condition| condition.type_ == *kind));
+        let result = if valid { ConfigurationResult::Valid } else { ConfigurationResult::Invalid };
+        ConfigurationStateStatus { result: Some(result), error_summary, conditions }
+    }
+
+    /// A condition. Its time changes only with its status.
+    fn condition(
+        &mut self,
+        kind: String,
+        status: bool,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> Condition {
+        let word = if status { "True" } else { "False" };
+        let known = self.since.get(&kind).copied();
+        let since = match known {
+            Some((before, since)) if before == status => since,
+            _ => {
+                let conditions = self.actual.iter().flat_map(|actual| &actual.conditions);
+                // What an earlier speaker of this node wrote is still so.
+                let before = conditions
+                    .filter(|c| c.type_ == kind && c.status == word)
+                    .find_map(|c| known.is_none().then_some(c.last_transition_time.0));
+                // As the API server keeps it, without fractions of a second.
+                before.unwrap_or(Timestamp::from_second(now.as_second()).unwrap_or(now))
+            }
+        };
+        self.since.insert(kind.clone(), (status, since));
+        Condition {
+            type_: kind,
+            status: word.to_owned(),
+            reason: reason.to_owned(),
+            message: message.chars().take(LONGEST).collect(),
+            last_transition_time: Time(since),
+            observed_generation: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `ServiceL2Status` objects: which node announces a Service, kept true through outages of the API server.
+//! `ServiceL2Status` and `ServiceBGPStatus` objects: which node announces a Service, kept true through outages of the API server.
 //!
 //! ```text
 //! Want, Actual ──► Ledger ──Job──► API calls, a few at once
@@ -7,7 +7,9 @@
 //! ```
 
 mod ledger;
+mod object;
 mod writer;
 
 pub use ledger::{Job, Ledger};
+pub use object::StatusObject;
 pub use writer::{StatusInput, StatusWriter, object_name};

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use api::{ServiceL2Status, names};
+use api::{ServiceBGPStatus, ServiceL2Status, names};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -13,7 +13,8 @@ use sockets::{LinkChange, LinkWatch, WatchError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::core::{Input, RosterView, ServiceView, SpeakerPod, StatusView};
+use crate::core::{BgpInput, Input, Passphrase, RosterView, SecretView, ServiceView, SpeakerPod};
+use crate::status::StatusObject;
 
 /// Whose view it is.
 pub(crate) struct Viewpoint<'a> {
@@ -78,11 +79,19 @@ pub(crate) fn start(client: &Client, view: &Viewpoint<'_>, out: &mpsc::Sender<In
         Input::Secret,
         out.clone(),
     ));
+    let own = || all().labels(&format!("{}={}", names::NODE_LABEL, view.node));
     tasks.spawn(watch(
-        Api::<ServiceL2Status>::namespaced(client.clone(), view.namespace),
-        all().labels(&format!("{}={}", names::NODE_LABEL, view.node)),
-        |object| StatusView::from(&object),
+        Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
+        own(),
+        |object| object.view(),
         Input::Status,
+        out.clone(),
+    ));
+    tasks.spawn(watch(
+        Api::<ServiceBGPStatus>::namespaced(client.clone(), namespace),
+        own(),
+        |object| object.view(),
+        |change| Input::Bgp(BgpInput::Status(change)),
         out.clone(),
     ));
     tasks
@@ -103,14 +112,22 @@ fn spawn_whole<K>(
     tasks.spawn(watch(api, watch_config(), |object| object, wrap, out.clone()));
 }
 
-/// What the configuration needs to know of a Secret. The data is dropped.
-fn secret(object: Secret) -> config::Secret {
-    config::Secret {
+/// The type of Secrets that BGPPeers may name.
+const PASSWORDS: &str = "kubernetes.io/basic-auth";
+
+/// What is kept of a Secret: whether it has a password, and that where it is of the type that a BGPPeer may name. All
+/// other data is dropped at once.
+fn secret(object: Secret) -> SecretView {
+    let kind = object.type_.unwrap_or_default();
+    let password = object.data.and_then(|mut data| data.remove("password"));
+    let secret = config::Secret {
         namespace: object.metadata.namespace.unwrap_or_default(),
         name: object.metadata.name.unwrap_or_default(),
-        kind: object.type_.unwrap_or_default(),
-        has_password: object.data.is_some_and(|data| data.contains_key("password")),
-    }
+        has_password: password.is_some(),
+        kind,
+    };
+    let password = password.filter(|_| secret.kind == PASSWORDS).and_then(|bytes| Passphrase::new(bytes.0));
+    SecretView { secret, password }
 }
 
 /// Hands on the changes of this host's links. Ends with an error, or when nobody listens any more.

@@ -12,7 +12,7 @@ use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
+use speaker::core::{BgpInput, Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
 use speaker::exclude::Exclude;
 use speaker::front::Front;
 
@@ -136,6 +136,7 @@ impl Story {
             Input::Community(Change::Synced),
             Input::Secret(Change::Synced),
             Input::Status(Change::Synced),
+            Input::Bgp(BgpInput::Status(Change::Synced)),
         ] {
             story.tell(synced);
         }
@@ -206,6 +207,8 @@ impl Story {
         }
         for effect in self.done.drain(..) {
             match effect {
+                // Those about BGPPeers are the business of the tests of BGP.
+                Effect::Event { about, .. } if about.kind.as_deref() == Some("BGPPeer") => {}
                 Effect::Event { kind, reason, message, about } => {
                     assert_eq!(about.uid.as_deref(), Some("u1"));
                     did.events.push((kind, reason, message));
@@ -235,6 +238,7 @@ impl Story {
                 | Effect::Quorum(_)
                 | Effect::Leave
                 | Effect::Actual(_)
+                | Effect::Bgp(_)
                 | Effect::Owner(_) => {}
             }
         }
@@ -259,7 +263,7 @@ struct Did {
 }
 
 fn here() -> Want {
-    Want::Here { interfaces: Vec::new() }
+    Want::Here { names: Vec::new() }
 }
 
 fn assigned() -> (EventKind, &'static str, String) {
@@ -304,7 +308,7 @@ fn a_repeated_object_does_nothing() {
 #[test]
 fn going_on_after_a_restart_is_no_news_to_the_user() {
     let own = || {
-        let view = StatusView { service: service_key("web"), complete: true, interfaces: Vec::new() };
+        let view = StatusView { service: service_key("web"), complete: true, names: Vec::new() };
         Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-own"), view))
     };
     let nobody = advertisement(&json!({"nodeSelectors": [{"matchLabels": {"no": "node"}}]}));
@@ -433,7 +437,7 @@ fn a_service_without_endpoints_loses_address_and_status() {
 
 #[test]
 fn the_status_of_a_service_that_is_gone_goes_too() {
-    let view = StatusView { service: service_key("old"), complete: true, interfaces: Vec::new() };
+    let view = StatusView { service: service_key("old"), complete: true, names: Vec::new() };
     let status = Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-old"), view));
     let mut story = Story::begun(vec![status]);
     assert!(story.take().wants.contains(&("old".to_owned(), Want::Nowhere)));
@@ -474,7 +478,7 @@ fn only_named_interfaces_are_used_and_named_in_the_status() {
     story.tell(advertisement(&json!({"interfaces": ["eth1", "absent"]})));
     let did = story.take();
     assert_eq!(did.moves, [(2, false)]);
-    assert_eq!(did.wants, [("web".to_owned(), Want::Here { interfaces: vec!["eth1".into()] })]);
+    assert_eq!(did.wants, [("web".to_owned(), Want::Here { names: vec!["eth1".into()] })]);
     assert_eq!(did.events, [], "still announced from here");
     story.tell(advertisement(&json!({"interfaces": ["eth0"]})));
     assert_eq!(story.take().moves, [(2, true), (3, false)]);
@@ -718,7 +722,7 @@ fn a_secret_that_no_peer_names_and_a_label_without_bgp_read_nothing_anew() {
             kind: "kubernetes.io/basic-auth".into(),
             has_password,
         };
-        Input::Secret(Change::Apply(ObjectKey::new("metallb-system", name), secret))
+        Input::Secret(Change::Apply(ObjectKey::new("metallb-system", name), secret.into()))
     };
     let labelled = |color: &str| {
         let labels = [("color".to_owned(), color.to_owned())].into();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use announce::ServiceKey;
+use api::ServiceL2Status;
 use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
@@ -24,7 +25,7 @@ fn service() -> ServiceKey {
 }
 
 fn own_name() -> String {
-    object_name("iris3", &service())
+    object_name::<ServiceL2Status>("iris3", &service())
 }
 
 /// The objects of a pretended API server, and what was asked of it.
@@ -104,7 +105,11 @@ impl Fixture {
             }
         });
         let (inputs, queue) = mpsc::unbounded_channel();
-        let writer = StatusWriter::new(Client::new(mock, "metallb-system"), "metallb-system", "iris3".into());
+        let writer = StatusWriter::<ServiceL2Status>::new(
+            Client::new(mock, "metallb-system"),
+            "metallb-system",
+            "iris3".into(),
+        );
         tokio::spawn(writer.run(queue));
         Self { server, inputs, called }
     }
@@ -127,7 +132,7 @@ impl Fixture {
 }
 
 fn here(interfaces: &[&str]) -> Want {
-    Want::Here { interfaces: interfaces.iter().map(|&i| i.to_owned()).collect() }
+    Want::Here { names: interfaces.iter().map(|&i| i.to_owned()).collect() }
 }
 
 #[tokio::test]
@@ -169,7 +174,7 @@ async fn a_new_holder_creates_its_object_and_then_deletes_the_others() {
 #[tokio::test]
 async fn an_object_that_says_the_right_thing_is_not_written() {
     let mut fixture = Fixture::new(&[]);
-    let view = StatusView { service: service(), complete: true, interfaces: Vec::new() };
+    let view = StatusView { service: service(), complete: true, names: Vec::new() };
     let key = ObjectKey::new("metallb-system", own_name());
     fixture.tell(StatusInput::Want(service(), here(&[])));
     fixture.calls(4).await;
@@ -199,6 +204,12 @@ fn names_are_short_valid_and_differ_by_node_and_service() {
         name.len() < 30 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     );
     assert_eq!(name, own_name());
-    assert_ne!(name, object_name("iris2", &service()));
-    assert_ne!(name, object_name("iris3", &ServiceKey { namespace: "shop".into(), name: "web2".into() }));
+    assert_ne!(name, object_name::<ServiceL2Status>("iris2", &service()));
+    assert_ne!(
+        name,
+        object_name::<ServiceL2Status>(
+            "iris3",
+            &ServiceKey { namespace: "shop".into(), name: "web2".into() }
+        )
+    );
 }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use announce::{Obstacle, Place, ServiceKey};
-use api::names;
 use k8s_openapi::api::core::v1::{self, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_ext::{Change, EventKind};
 use net::MacAddr;
 
+use super::BgpEffect;
 use super::roster::RosterView;
 use crate::failover::LinkView;
 
@@ -43,6 +43,8 @@ pub enum Kind {
     Secrets,
     /// This node's `ServiceL2Status` objects.
     Statuses,
+    /// This node's `ServiceBGPStatus` objects.
+    BgpStatuses,
     /// This node's links.
     Links,
 }
@@ -63,6 +65,7 @@ impl Kind {
         Self::Communities,
         Self::Secrets,
         Self::Statuses,
+        Self::BgpStatuses,
         Self::Links,
     ];
 }
@@ -83,6 +86,7 @@ impl fmt::Display for Kind {
             Self::Communities => "Communities",
             Self::Secrets => "Secrets",
             Self::Statuses => "ServiceL2Statuses",
+            Self::BgpStatuses => "ServiceBGPStatuses",
             Self::Links => "network links",
         })
     }
@@ -131,33 +135,15 @@ impl SpeakerPod {
     }
 }
 
-/// A `ServiceL2Status` of this node.
+/// A status object of this node: a `ServiceL2Status` or a `ServiceBGPStatus`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusView {
     /// The Service it is about.
     pub service: ServiceKey,
     /// Whether its status says what its labels say, and not nothing yet.
     pub complete: bool,
-    /// The interfaces it names; none stands for all.
-    pub interfaces: Vec<String>,
-}
-
-impl From<&api::ServiceL2Status> for StatusView {
-    fn from(object: &api::ServiceL2Status) -> Self {
-        let label = |name: &str| {
-            object.metadata.labels.as_ref().and_then(|l| l.get(name)).cloned().unwrap_or_default()
-        };
-        let service = ServiceKey {
-            namespace: label(names::SERVICE_NAMESPACE_LABEL),
-            name: label(names::SERVICE_NAME_LABEL),
-        };
-        let status = object.status.clone().unwrap_or_default();
-        let complete = status.node.as_deref() == Some(&label(names::NODE_LABEL))
-            && status.service_name.as_deref() == Some(&service.name)
-            && status.service_namespace.as_deref() == Some(&service.namespace);
-        let interfaces = status.interfaces.into_iter().filter_map(|interface| interface.name).collect();
-        Self { service, complete, interfaces }
-    }
+    /// The interfaces that it names, where none stands for all, or the peers.
+    pub names: Vec<String>,
 }
 
 /// What is to be done.
@@ -249,6 +235,8 @@ pub enum Effect {
     },
     /// This node hands its addresses over and takes none, or does so no longer.
     Drain(bool),
+    /// Something to be done in BGP.
+    Bgp(BgpEffect),
     /// The configuration was read: what is wrong with it, if anything is.
     Configured(Option<String>),
     /// Everything is known and decided: the Pod is ready.
@@ -273,8 +261,8 @@ pub enum Command {
 pub enum Want {
     /// This node announces the Service: there is one, and no other node's.
     Here {
-        /// The interfaces; none stands for all.
-        interfaces: Vec<String>,
+        /// The interfaces, where none stands for all, or the peers.
+        names: Vec<String>,
     },
     /// Another node announces it and deletes this node's object once it has its own.
     Elsewhere,
@@ -305,8 +293,8 @@ impl Notice {
     }
 
     /// The event of becoming the announcer.
-    pub(crate) fn assigned(&self, node: &str) -> Effect {
-        let message = format!("announcing from node {node:?} with protocol \"layer2\"");
+    pub(crate) fn assigned(&self, node: &str, protocol: &str) -> Effect {
+        let message = format!("announcing from node {node:?} with protocol {protocol:?}");
         self.event(EventKind::Normal, "nodeAssigned", message)
     }
 

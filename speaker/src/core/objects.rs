@@ -9,7 +9,7 @@ use kube_ext::Change;
 use l2::Instant;
 use tracing::{info, warn};
 
-use super::{Config, Core, Effect, Kind};
+use super::{Config, Core, Effect, Kind, SecretView};
 
 /// All objects of MetalLB's namespace that make up the configuration, by name, and the labels of the nodes.
 #[derive(Debug, Default)]
@@ -84,17 +84,22 @@ impl Core {
     pub(super) fn secret(
         &mut self,
         now: Instant,
-        change: Change<Secret>,
+        change: Change<SecretView>,
         out: &mut Vec<Effect>,
     ) -> Vec<ServiceKey> {
         let (name, same) = match change {
-            Change::Apply(key, secret) => {
+            Change::Apply(key, SecretView { secret, password }) => {
+                let rotated = self.bgp.set_password(&key.name, password);
                 let before = self.objects.secrets.insert(key.name.clone(), secret);
-                let same = before.as_ref() == self.objects.secrets.get(&key.name);
+                let same = !rotated && before.as_ref() == self.objects.secrets.get(&key.name);
                 (key.name, same)
             }
             Change::Delete(key) => {
                 let same = self.objects.secrets.remove(&key.name).is_none();
+                // A peer in force goes on with the password that it has.
+                if !self.objects.needs_secret(&key.name) {
+                    self.bgp.set_password(&key.name, None);
+                }
                 (key.name, same)
             }
             Change::Synced => return self.synced(now, Kind::Secrets, out),
@@ -109,6 +114,11 @@ impl Core {
         change: Change<Node>,
         out: &mut Vec<Effect>,
     ) -> Vec<ServiceKey> {
+        if let Change::Apply(key, _) | Change::Delete(key) = &change
+            && key.name == self.node
+        {
+            self.bgp.touch();
+        }
         let (relabelled, mut touched) = match change {
             Change::Apply(key, node) if key.name == self.node && node.draining != self.draining => {
                 self.draining = node.draining;
@@ -145,6 +155,7 @@ impl Core {
         if !self.gate.open() {
             return Vec::new();
         }
+        self.bgp.touch();
         let config = Config::build(&self.objects.resources(), Some(self.index.config()));
         for problem in &config.problems {
             if !self.index.config().problems.contains(problem) {

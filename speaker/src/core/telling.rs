@@ -50,7 +50,7 @@ impl Core {
             Outcome::Announced { .. } => {
                 let resumed = self.resumable.remove(service);
                 if !resumed && !matches!(before, Some(Outcome::Announced { .. })) {
-                    out.extend(self.notice(service).map(|about| about.assigned(&self.node)));
+                    out.extend(self.notice(service).map(|about| about.assigned(&self.node, "layer2")));
                 }
             }
             Outcome::Hindered { messages } => {
@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    fn notice(&self, service: &ServiceKey) -> Option<Notice> {
+    pub(super) fn notice(&self, service: &ServiceKey) -> Option<Notice> {
         self.uids.get(service).map(|uid| Notice { service: service.clone(), uid: uid.clone() })
     }
 }

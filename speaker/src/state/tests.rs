@@ -105,7 +105,7 @@ fn time(text: &str) -> Timestamp {
 fn written(mistake: Option<&str>, since: &str) -> ConfigurationStateStatus {
     let (mock, _server) = pair::<Request<Body>, Response<Body>>();
     let mut writer = StateWriter::new(Client::new(mock, "x"), "x", "iris3".into());
-    writer.status(&Verdict::from(mistake.map(str::to_owned)), time(since))
+    writer.status(&Verdict::from(mistake.map(str::to_owned)), &BTreeMap::new(), time(since))
 }
 
 #[tokio::test]
@@ -253,4 +253,29 @@ async fn only_the_own_object_is_watched() {
 async fn a_long_message_is_cut_to_what_a_condition_takes() {
     let status = written(Some(&"é".repeat(40_000)), "2026-01-01T00:00:00Z");
     assert_eq!(status.conditions[0].message.chars().count(), 32_768);
+}
+
+#[tokio::test]
+async fn each_session_has_a_condition_that_goes_with_its_peer() {
+    let mut fixture = Fixture::listed(None).await;
+    let view = |up: bool, message: &str| SessionView {
+        up,
+        reason: if up { "Established" } else { "Down" },
+        message: message.to_owned(),
+    };
+    let one = |up, message| BTreeMap::from([("tor-a".to_owned(), view(up, message))]);
+    fixture.desired.send_modify(|desired| desired.sessions = one(false, "nobody answers"));
+    fixture.want(None);
+    fixture.asked().await.accept();
+    let asked = fixture.asked().await;
+    let conditions = asked.body["status"]["conditions"].as_array().expect("a list").clone();
+    assert_eq!(asked.body["status"]["result"], "Valid", "a session that is down is no mistake");
+    assert_eq!(conditions.len(), 2);
+    assert_eq!(conditions[1]["type"], "bgp.metallb.io/tor-a");
+    assert_eq!((&conditions[1]["status"], &conditions[1]["reason"]), (&json!("False"), &json!("Down")));
+    assert_eq!(conditions[1]["message"], "nobody answers");
+    asked.accept();
+    fixture.desired.send_modify(|desired| desired.sessions.clear());
+    let asked = fixture.asked().await;
+    assert_eq!(asked.body["status"]["conditions"].as_array().map(Vec::len), Some(1));
 }

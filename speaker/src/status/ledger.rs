@@ -22,8 +22,8 @@ pub enum Job {
     Write {
         /// The Service.
         service: ServiceKey,
-        /// The interfaces; none stands for all.
-        interfaces: Vec<String>,
+        /// The interfaces, where none stands for all, or the peers.
+        names: Vec<String>,
         /// Whether objects of other nodes for this Service are to be deleted after.
         sweep: bool,
     },
@@ -125,12 +125,9 @@ impl Ledger {
         let recovered = std::mem::take(&mut entry.failures) > 0;
         entry.running = false;
         match job {
-            Job::Write { service, interfaces, sweep } => {
-                entry.actual = Some(StatusView {
-                    service: service.clone(),
-                    complete: true,
-                    interfaces: interfaces.clone(),
-                });
+            Job::Write { service, names, sweep } => {
+                entry.actual =
+                    Some(StatusView { service: service.clone(), complete: true, names: names.clone() });
                 entry.sweep &= !sweep;
             }
             Job::Delete { .. } => entry.actual = None,
@@ -169,13 +166,10 @@ impl Entry {
     /// What is to be done about the difference; `None` where there is none.
     fn job(&self, service: &ServiceKey) -> Option<Job> {
         match self.want.as_ref()? {
-            Want::Here { interfaces } => {
-                let right = self.actual.as_ref().is_some_and(|a| a.complete && a.interfaces == *interfaces);
-                let write = || Job::Write {
-                    service: service.clone(),
-                    interfaces: interfaces.clone(),
-                    sweep: self.sweep,
-                };
+            Want::Here { names } => {
+                let right = self.actual.as_ref().is_some_and(|a| a.complete && a.names == *names);
+                let write =
+                    || Job::Write { service: service.clone(), names: names.clone(), sweep: self.sweep };
                 (!right || self.sweep).then(write)
             }
             Want::Elsewhere | Want::Nowhere => {

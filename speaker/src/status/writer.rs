@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use announce::ServiceKey;
-use api::{ServiceL2Status, names};
+use api::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::ledger::{Job, Ledger};
+use super::object::StatusObject;
 use crate::core::{StatusView, Want};
 
 /// How many calls may be under way at once.
@@ -36,35 +37,35 @@ pub enum StatusInput {
     Owner(OwnerReference),
 }
 
-/// Writes the status objects of one node.
+/// Writes the status objects of one kind of one node.
 #[derive(Debug)]
-pub struct StatusWriter {
+pub struct StatusWriter<K> {
     ledger: Ledger,
-    target: Target,
+    target: Target<K>,
     /// The Service of each object, by its name, to know what a deletion is about.
     services: std::collections::BTreeMap<ObjectKey, ServiceKey>,
 }
 
 /// Where the objects are.
 #[derive(Clone, Debug)]
-struct Target {
-    api: Api<ServiceL2Status>,
+struct Target<K> {
+    api: Api<K>,
     node: String,
     owner: Option<OwnerReference>,
 }
 
 /// The name of the object of a node for a Service: the same at every start.
-pub fn object_name(node: &str, service: &ServiceKey) -> String {
+pub fn object_name<K: StatusObject>(node: &str, service: &ServiceKey) -> String {
     let digest = Sha256::digest(format!("{node}/{service}").as_bytes());
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("l2-{hex}")
+    format!("{}-{hex}", K::PREFIX)
 }
 
 fn now() -> Instant {
     Instant::from_origin(boot_time())
 }
 
-impl StatusWriter {
+impl<K: StatusObject> StatusWriter<K> {
     /// A writer of the objects of `node` in MetalLB's namespace.
     pub fn new(client: Client, namespace: &str, node: String) -> Self {
         let api = Api::namespaced(client, namespace);
@@ -115,7 +116,7 @@ impl StatusWriter {
             StatusInput::Want(service, want) => self.ledger.want(now(), &service, want),
             StatusInput::Owner(owner) => self.target.owner = Some(owner),
             StatusInput::Actual(Change::Apply(key, view)) => {
-                if key.name != object_name(&self.target.node, &view.service) {
+                if key.name != object_name::<K>(&self.target.node, &view.service) {
                     // Not of ours by its name: what wants it gone is the sweep of its Service.
                     return;
                 }
@@ -137,14 +138,14 @@ impl StatusWriter {
             Ok(()) => {
                 debug!(service = %job.service(), "status object written");
                 if self.ledger.done(now(), job) {
-                    info!("ServiceL2Status objects are written again");
+                    info!("{} objects are written again", K::KIND);
                 }
             }
             Err(error) => {
                 if self.ledger.failed(now(), job) {
-                    warn!(service = %job.service(), %error, "failed to write a ServiceL2Status, trying again until it works; addresses stay announced");
+                    warn!(service = %job.service(), %error, "failed to write a {}, trying again until it works; addresses stay announced", K::KIND);
                 } else {
-                    debug!(service = %job.service(), %error, "still failing to write a ServiceL2Status");
+                    debug!(service = %job.service(), %error, "still failing to write a {}", K::KIND);
                 }
             }
         }
@@ -160,32 +161,31 @@ enum CallError {
     Timeout,
 }
 
-impl Target {
+impl<K: StatusObject> Target<K> {
     async fn carry_out(&self, job: &Job) -> Result<(), CallError> {
         let call = async {
             match job {
-                Job::Write { service, interfaces, sweep } => {
-                    self.write(service, interfaces).await?;
-                    if *sweep { self.sweep(service).await } else { Ok(()) }
+                Job::Write { service, names, sweep } => {
+                    self.write(service, names).await?;
+                    if *sweep && K::ONE_NODE { self.sweep(service).await } else { Ok(()) }
                 }
-                Job::Delete { service } => self.delete(&object_name(&self.node, service)).await,
+                Job::Delete { service } => self.delete(&object_name::<K>(&self.node, service)).await,
             }
         };
         timeout(CALL, call).await.map_err(|_| CallError::Timeout)?.map_err(CallError::Refused)
     }
 
     /// Makes the object say this: the status is a subresource, so a new object takes two calls.
-    async fn write(&self, service: &ServiceKey, interfaces: &[String]) -> Result<(), kube::Error> {
-        let name = object_name(&self.node, service);
-        let interfaces: Vec<_> = interfaces.iter().map(|name| json!({ "name": name })).collect();
-        let status = Patch::Merge(json!({
-            "status": {
-                "node": self.node,
-                "serviceName": service.name,
-                "serviceNamespace": service.namespace,
-                "interfaces": interfaces,
-            }
-        }));
+    async fn write(&self, service: &ServiceKey, names: &[String]) -> Result<(), kube::Error> {
+        let name = object_name::<K>(&self.node, service);
+        let (field, value) = K::details(names);
+        let mut status = json!({
+            "node": self.node,
+            "serviceName": service.name,
+            "serviceNamespace": service.namespace,
+        });
+        status[field] = value;
+        let status = Patch::Merge(json!({ "status": status }));
         let patch = || async { self.api.patch_status(&name, &PatchParams::default(), &status).await };
         match patch().await {
             Err(kube::Error::Api(error)) if error.code == 404 => {
@@ -199,21 +199,18 @@ impl Target {
         }
     }
 
-    fn object(&self, name: &str, service: &ServiceKey) -> ServiceL2Status {
+    fn object(&self, name: &str, service: &ServiceKey) -> K {
         let labels = [
             (names::NODE_LABEL, &self.node),
             (names::SERVICE_NAME_LABEL, &service.name),
             (names::SERVICE_NAMESPACE_LABEL, &service.namespace),
         ];
-        ServiceL2Status {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.clone())).into()),
-                owner_references: self.owner.clone().map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
-            ..ServiceL2Status::default()
-        }
+        K::bare(ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.clone())).into()),
+            owner_references: self.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        })
     }
 
     /// Deletes every other object for the Service: those of nodes that announced it before.
@@ -225,9 +222,9 @@ impl Target {
             names::SERVICE_NAMESPACE_LABEL,
             service.namespace
         );
-        let own = object_name(&self.node, service);
+        let own = object_name::<K>(&self.node, service);
         for object in self.api.list(&ListParams::default().labels(&selector)).await? {
-            match object.metadata.name {
+            match object.meta().name.clone() {
                 Some(name) if name != own => self.delete(&name).await?,
                 _ => {}
             }

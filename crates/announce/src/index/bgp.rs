@@ -70,6 +70,13 @@ impl Index {
         to.map(|way| Arc::clone(&way.advertisement)).collect()
     }
 
+    /// Whether advertisements that select this node ask for different local preferences, so that Services may be in
+    /// conflict over a route.
+    pub fn has_different_preferences(&self) -> bool {
+        let mut preferences = self.ways.values().map(|way| way.route.preference());
+        preferences.next().is_some_and(|first| preferences.any(|other| other != first))
+    }
+
     /// The node that this speaker runs on, where it is known.
     pub fn own_node(&self) -> Option<&Node> {
         self.nodes.get(&self.settings.node)

@@ -8,17 +8,17 @@ fn key() -> ServiceKey {
     ServiceKey { namespace: "shop".into(), name: "web".into() }
 }
 
-fn here(interfaces: &[&str]) -> Want {
-    Want::Here { interfaces: interfaces.iter().map(|&i| i.to_owned()).collect() }
+fn here(names: &[&str]) -> Want {
+    Want::Here { names: names.iter().map(|&i| i.to_owned()).collect() }
 }
 
-fn view(interfaces: &[&str]) -> StatusView {
-    let interfaces = interfaces.iter().map(|&i| i.to_owned()).collect();
-    StatusView { service: key(), complete: true, interfaces }
+fn view(names: &[&str]) -> StatusView {
+    let names = names.iter().map(|&i| i.to_owned()).collect();
+    StatusView { service: key(), complete: true, names }
 }
 
-fn write(interfaces: &[&str], sweep: bool) -> Job {
-    Job::Write { service: key(), interfaces: view(interfaces).interfaces, sweep }
+fn write(names: &[&str], sweep: bool) -> Job {
+    Job::Write { service: key(), names: view(names).names, sweep }
 }
 
 #[test]

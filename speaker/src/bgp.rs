@@ -1,0 +1,139 @@
+//! The sessions with routers: one task for each BGPPeer of this node.
+//!
+//! ```text
+//! BgpEffect ──Command──► Driver ──Input──► bgp::Session ──Output──► socket
+//!                          │  ▲                                       │
+//!          SessionReport ◄─┘  └──────────── bytes, deadlines ◄────────┘
+//! ```
+
+mod counts;
+mod driver;
+mod forwarding;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp::rib::Change;
+use bgp::session::Config;
+use metrics::Metrics;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::core::{BgpInput, SessionReport};
+use counts::BgpCounts;
+use driver::Driver;
+use forwarding::Forwarding;
+
+/// How long the end of all sessions may take: a few packets for each.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// What the task of a peer is told. Without anyone to tell it more, the speaker ends, and so does the session in the way
+/// that lets the router keep routes where that was agreed on.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Other routes are wanted.
+    Routes(Arc<[Change]>),
+    /// The session is wanted, and to be like this.
+    Session(Box<Config>),
+    /// The session is not wanted any more, and the task ends.
+    End,
+}
+
+/// How the session with a peer is, by the BGPPeer's name.
+pub(crate) type Report = (String, SessionReport);
+
+/// The tasks of all peers.
+///
+/// The queues to them have no bound of their own: a task takes what is in them at once, whatever its router does, and
+/// keeps of each prefix only what is wanted last.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    node: String,
+    tasks: BTreeMap<String, mpsc::UnboundedSender<Command>>,
+    reports: mpsc::UnboundedSender<Report>,
+    counts: BgpCounts,
+    forwarding: Forwarding,
+    goodbye: Goodbye,
+}
+
+/// The end of all tasks, to be waited for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Goodbye(TaskTracker);
+
+impl Goodbye {
+    /// Waits until every session has ended, once [`Peers`] is dropped.
+    pub(crate) async fn said(self) {
+        self.0.close();
+        if timeout(GOODBYE, self.0.wait()).await.is_err() {
+            warn!(sessions = self.0.len(), "some sessions did not end in time: their routers will notice");
+        }
+    }
+}
+
+impl Peers {
+    /// No peers yet. What they have to say comes by the channel.
+    pub(crate) fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
+        let (reports, receiver) = mpsc::unbounded_channel();
+        let peers = Self {
+            node: node.to_owned(),
+            tasks: BTreeMap::new(),
+            reports,
+            counts: BgpCounts::new(metrics),
+            forwarding: Forwarding::default(),
+            goodbye: Goodbye::default(),
+        };
+        (peers, receiver)
+    }
+
+    /// What to wait for at the end.
+    pub(crate) fn goodbye(&self) -> Goodbye {
+        self.goodbye.clone()
+    }
+
+    /// Tells the task of a peer, which is started where there is none.
+    pub(crate) fn tell(&mut self, peer: &str, command: Command) {
+        let ends = matches!(command, Command::End);
+        if !self.tasks.contains_key(peer) {
+            if ends {
+                return;
+            }
+            let task = self.start(peer);
+            self.tasks.insert(peer.to_owned(), task);
+        }
+        let told = self.tasks.get(peer).is_some_and(|task| task.send(command).is_ok());
+        if !told {
+            debug!(peer, "the task of the session has ended");
+        }
+        if ends {
+            self.tasks.remove(peer);
+        }
+    }
+
+    fn start(&self, peer: &str) -> mpsc::UnboundedSender<Command> {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let mut hasher = DefaultHasher::new();
+        (&self.node, peer).hash(&mut hasher);
+        let driver = Driver {
+            peer: peer.to_owned(),
+            seed: hasher.finish(),
+            commands,
+            reports: self.reports.clone(),
+            counts: self.counts.clone(),
+            forwarding: self.forwarding.clone(),
+        };
+        self.goodbye.0.spawn(driver.run());
+        sender
+    }
+}
+
+impl From<Report> for BgpInput {
+    fn from((peer, report): Report) -> Self {
+        Self::Report { peer, report }
+    }
+}

@@ -1,0 +1,410 @@
+//! The task of one peer: carries bytes and deadlines between a session and the network.
+
+use std::future::{Future, pending};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+
+use bgp::packet::Families;
+use bgp::rib::Change;
+use bgp::session::{
+    ConnectError, ConnectionId, DEFAULT_RESTART_TIME, Input, LocalAddresses, Output, Reason, Session, State,
+    Stop, Transport, Ttl,
+};
+use l2::Instant;
+use net::Family;
+use sockets::{Hops, TcpOptions, boot_time, connect_tcp, nearby_addresses};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::counts::{BgpCounts, SessionCounts};
+use super::forwarding::Forwarding;
+use super::wire::{READ, Wire};
+use super::{Command, Report};
+use crate::core::SessionReport;
+
+/// How much is asked of the session at once: more than one message, so that many share a packet.
+const BATCH: usize = 65_536;
+
+/// A connection that is being opened.
+type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// What the task of a peer begins with.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) peer: String,
+    /// Spreads the timers of all sessions of all nodes.
+    pub(super) seed: u64,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) counts: BgpCounts,
+    pub(super) forwarding: Forwarding,
+}
+
+/// The task once it knows what the session is to be.
+struct Running {
+    driver: Driver,
+    session: Session,
+    wire: Option<Wire>,
+    attempt: Option<Attempt>,
+    connections: u64,
+    counts: SessionCounts,
+    /// The address that `counts` are shown under.
+    shown: SocketAddr,
+    /// Why the session is not up, in words.
+    words: String,
+    /// The last error of the session that `words` took notice of.
+    noticed: Option<Reason>,
+    reported: Option<SessionReport>,
+}
+
+/// What the task waits for.
+enum Event {
+    Command(Option<Command>),
+    Attempt(io::Result<TcpStream>),
+    Readable,
+    Writable,
+    Timeout,
+}
+
+fn now() -> Instant {
+    Instant::from_origin(boot_time())
+}
+
+impl Driver {
+    /// Runs until the session is not wanted any more, or the speaker ends.
+    pub(super) async fn run(mut self) {
+        let mut changes: Vec<Change> = Vec::new();
+        let config = loop {
+            match self.commands.recv().await {
+                Some(Command::Routes(more)) => changes.extend_from_slice(&more),
+                Some(Command::Session(config)) => break config,
+                Some(Command::End) | None => return,
+            }
+        };
+        let forwarding = match config.graceful_restart {
+            Some(restart) if self.forwarding.went_on(restart.time).await => Families::BOTH,
+            _ => Families::default(),
+        };
+        let shown = config.transport.peer;
+        let mut running = Running {
+            session: Session::new(*config, self.seed),
+            wire: None,
+            attempt: None,
+            connections: 0,
+            counts: self.counts.session(&shown.to_string()),
+            shown,
+            words: String::new(),
+            noticed: None,
+            reported: None,
+            driver: self,
+        };
+        running.handle(Input::Restarting { restarted: started_lately(), forwarding });
+        running.handle(Input::Routes(&changes));
+        drop(changes);
+        running.handle(Input::Start);
+        running.run().await;
+    }
+}
+
+/// Whether this process began so lately that routers may have kept routes of the one before.
+fn started_lately() -> bool {
+    use std::sync::OnceLock;
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    now().saturating_since(*FIRST.get_or_init(now)) < DEFAULT_RESTART_TIME
+}
+
+impl Running {
+    async fn run(mut self) {
+        let mut buffer = vec![0; READ];
+        loop {
+            self.pull();
+            self.show();
+            match self.event().await {
+                Event::Command(Some(Command::End)) => {
+                    self.handle(Input::Stop(Stop::Deconfigured));
+                    return;
+                }
+                Event::Command(None) => {
+                    self.handle(Input::Stop(Stop::Restart));
+                    return;
+                }
+                Event::Command(Some(command)) => {
+                    self.command(command);
+                    // All that is known goes before anything is told.
+                    while let Ok(command) = self.driver.commands.try_recv() {
+                        if matches!(command, Command::End) {
+                            self.handle(Input::Stop(Stop::Deconfigured));
+                            return;
+                        }
+                        self.command(command);
+                    }
+                }
+                Event::Attempt(result) => self.attempted(result),
+                Event::Readable => self.read(&mut buffer),
+                Event::Writable => {}
+                Event::Timeout => self.timeout(),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Routes(changes) => self.handle(Input::Routes(&changes)),
+            Command::Session(config) => {
+                let peer = config.transport.peer;
+                self.handle(Input::Configure(config));
+                if peer != self.shown {
+                    self.counts = self.driver.counts.session(&peer.to_string());
+                    self.shown = peer;
+                }
+            }
+            Command::End => {}
+        }
+    }
+
+    /// Waits for what comes first. Bytes come before a deadline: a task that was held up would else take a living router
+    /// for dead.
+    async fn event(&mut self) -> Event {
+        let Self { driver, session, wire, attempt, .. } = self;
+        let wait = session.poll_timeout().map(|at| at.saturating_since(now()));
+        let deadline = async {
+            match wait {
+                Some(time) => sleep(time).await,
+                None => pending().await,
+            }
+        };
+        let attempt = async {
+            match attempt {
+                Some(attempt) => attempt.await,
+                None => pending().await,
+            }
+        };
+        let wire = wire.as_ref();
+        let readable = async {
+            match wire {
+                Some(wire) => wire.stream.readable().await,
+                None => pending().await,
+            }
+        };
+        let writable = async {
+            match wire.filter(|wire| !wire.is_drained()) {
+                Some(wire) => wire.stream.writable().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = driver.commands.recv() => Event::Command(command),
+            // An error shows when the socket is read.
+            _ = readable => Event::Readable,
+            _ = writable => Event::Writable,
+            result = attempt => Event::Attempt(result),
+            () = deadline => Event::Timeout,
+        }
+    }
+
+    /// Hands something to the session and does what comes of it, in order.
+    fn handle(&mut self, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        self.session.handle(now(), input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Connect(transport) => self.attempt = Some(Box::pin(connect(transport))),
+                Output::CancelConnect => self.attempt = None,
+                Output::Send { connection, bytes } => {
+                    if let Some(wire) = self.wire.as_mut().filter(|wire| wire.id == connection) {
+                        wire.push(&bytes);
+                    }
+                }
+                Output::Close { connection } => {
+                    if let Some(wire) = self.wire.take_if(|wire| wire.id == connection) {
+                        wire.close();
+                    }
+                }
+                Output::StateChanged { from, to, reason } => {
+                    debug!(peer = self.driver.peer, "{from} to {to}: {reason}");
+                    if from == State::Established {
+                        self.words.clone_from(&reason.words);
+                    }
+                }
+                Output::Established(terms) => debug!(peer = self.driver.peer, ?terms, "established"),
+                Output::RefreshWanted(family) => {
+                    info!(peer = self.driver.peer, "the router asks for all {family} routes again");
+                }
+                Output::EndOfRib(family) => {
+                    debug!(peer = self.driver.peer, "the router has told all its {family} routes");
+                }
+                Output::Malformed(error) => {
+                    warn!(peer = self.driver.peer, "the router sent an UPDATE with a fault: {error}");
+                }
+            }
+        }
+    }
+
+    fn attempted(&mut self, result: io::Result<TcpStream>) {
+        self.attempt = None;
+        let connected = result.and_then(|stream| {
+            let (local, peer) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+            Ok((local_addresses(local, peer)?, stream))
+        });
+        match connected {
+            Ok((local, stream)) => {
+                self.connections += 1;
+                let connection = ConnectionId(self.connections);
+                self.wire = Some(Wire::new(connection, stream));
+                self.handle(Input::Connected { connection, local });
+            }
+            Err(error) => self.handle(Input::ConnectFailed(connect_error(&error))),
+        }
+    }
+
+    /// Hands on what came.
+    fn read(&mut self, buffer: &mut [u8]) {
+        let Some(wire) = &self.wire else { return };
+        let connection = wire.id;
+        match wire.stream.try_read(buffer) {
+            Ok(0) => self.closed(connection, None),
+            Ok(count) => {
+                if let Some(bytes) = buffer.get(..count) {
+                    self.handle(Input::Received { connection, bytes });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.closed(connection, Some(&error.to_string())),
+        }
+    }
+
+    fn closed(&mut self, connection: ConnectionId, error: Option<&str>) {
+        self.wire = None;
+        self.handle(Input::Closed { connection, error });
+    }
+
+    /// The deadline has come; what came before it counts first.
+    fn timeout(&mut self) {
+        while self.is_due()
+            && let Some(wire) = &self.wire
+        {
+            let (connection, bytes) = (wire.id, wire.arrived());
+            if bytes.is_empty() {
+                break;
+            }
+            self.handle(Input::Received { connection, bytes: &bytes });
+        }
+        if self.is_due() {
+            self.handle(Input::Timeout);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.session.poll_timeout().is_some_and(|at| at <= now())
+    }
+
+    /// Writes, and asks for more routes as long as the socket takes them.
+    fn pull(&mut self) {
+        while let Some(wire) = &mut self.wire {
+            let connection = wire.id;
+            match wire.flush() {
+                Ok(wrote) => {
+                    let drained = wire.is_drained();
+                    if wrote {
+                        self.handle(Input::Written { connection });
+                    }
+                    if !drained || !self.fill() {
+                        return;
+                    }
+                }
+                Err(error) => self.closed(connection, Some(&error.to_string())),
+            }
+        }
+    }
+
+    /// Takes messages about routes from the session; whether there were any.
+    fn fill(&mut self) -> bool {
+        let mut filled = 0;
+        while filled < BATCH
+            && let Some(wire) = &mut self.wire
+            && let Some(message) = self.session.next_message(now())
+        {
+            filled += message.bytes.len();
+            if wire.id == message.connection {
+                wire.push(&message.bytes);
+            }
+        }
+        filled > 0
+    }
+
+    /// Shows how the session is, where that is news.
+    fn show(&mut self) {
+        self.counts.show(&self.session);
+        let up = self.session.state() == State::Established;
+        if self.noticed.as_ref() != self.session.last_error() {
+            self.noticed = self.session.last_error().cloned();
+            self.words = self.noticed.as_ref().map(|reason| reason.words.clone()).unwrap_or_default();
+        }
+        let report = SessionReport { up, words: self.report_words(up), warnings: self.warnings(up) };
+        if self.reported.as_ref() != Some(&report) {
+            self.reported = Some(report.clone());
+            // Nobody listens only at the end.
+            self.driver.reports.send((self.driver.peer.clone(), report)).ok();
+        }
+    }
+
+    fn report_words(&self, up: bool) -> String {
+        match self.session.negotiated() {
+            Some(terms) if up => format!("established with AS {} ({})", terms.peer_asn, terms.peer_id),
+            _ => self.words.clone(),
+        }
+    }
+
+    fn warnings(&self, up: bool) -> Vec<String> {
+        if !up {
+            return Vec::new();
+        }
+        let mut warnings: Vec<String> =
+            [Family::V4, Family::V6].into_iter().filter_map(|family| self.session.untold(family)).collect();
+        let refused = self.session.rib().counts().refused;
+        if refused > 0 {
+            warnings.push(format!(
+                "{refused} prefixes are not told: they have more communities than a message has room for"
+            ));
+        }
+        warnings
+    }
+}
+
+/// Opens a connection as the session wants it.
+async fn connect(transport: Transport) -> io::Result<TcpStream> {
+    let options = TcpOptions {
+        peer: transport.peer,
+        source: transport.source,
+        key: transport.password.map(String::into_bytes),
+        hops: match transport.ttl {
+            Ttl::System => Hops::System,
+            Ttl::Hops(hops) => Hops::Limit(hops),
+            Ttl::Security(hops) => Hops::Security(hops),
+        },
+        device: transport.device,
+    };
+    connect_tcp(&options).await
+}
+
+fn local_addresses(connection: IpAddr, peer: IpAddr) -> io::Result<LocalAddresses> {
+    let nearby = nearby_addresses(connection, peer)?;
+    Ok(LocalAddresses { connection, v4: nearby.v4, v6: nearby.v6, link_local: nearby.link_local })
+}
+
+fn connect_error(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+        io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ConnectError::Unreachable,
+        io::ErrorKind::AddrNotAvailable => ConnectError::NoSource,
+        _ => ConnectError::Other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! BGP on this node: which Services, with which peers, and what users hear of it.
+//!
+//! ```text
+//! Index ──decide_bgp──► Tables ──changes──► BgpEffect::Routes ┐
+//! Config, node, passwords ──► setup ──────► BgpEffect::Session├─► one task for each peer (crate::bgp)
+//!                                                             │
+//! SessionReport ──► views: conditions, events  ◄──────────────┘
+//! ```
+//!
+//! A session is started when all routes are known that are wanted at that moment: routers that kept routes over a restart of
+//! the speaker drop those that are not told again by the end of the first ones (RFC 4724).
+
+mod peer;
+mod sessions;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use announce::{BgpDecision, BgpReason, ServiceKey};
+use bgp::rib::Change as RouteChange;
+use bgp::session;
+use kube_ext::{Change, ObjectKey};
+use l2::Instant;
+use tracing::{info, warn};
+
+use super::{Core, Effect, Kind, StatusView, Want};
+
+pub use peer::{NodeFacts, Passphrase, SecretView};
+pub use sessions::{SessionReport, SessionView};
+
+use peer::Setup;
+use sessions::Sessions;
+use tables::{Audience, Tables};
+
+/// What happens to BGP.
+#[derive(Debug)]
+pub enum BgpInput {
+    /// A `ServiceBGPStatus` of this node changed.
+    Status(Change<StatusView>),
+    /// The session with this BGPPeer is in another state, or there is something else to say of it.
+    Report {
+        /// The BGPPeer, by name.
+        peer: String,
+        /// How it is.
+        report: SessionReport,
+    },
+}
+
+/// What is to be done in BGP.
+#[derive(Clone, Debug)]
+pub enum BgpEffect {
+    /// The routes that the peer is to be told are others now.
+    Routes {
+        /// The BGPPeer, by name.
+        peer: String,
+        /// What changes.
+        changes: Arc<[RouteChange]>,
+    },
+    /// There is to be a session with the peer, and it is to be like this. Its first routes come before.
+    Session {
+        /// The BGPPeer, by name.
+        peer: String,
+        /// What the session is to be.
+        config: Box<session::Config>,
+    },
+    /// There is to be no session with the peer any more.
+    End {
+        /// The BGPPeer, by name.
+        peer: String,
+    },
+    /// What is to become of this node's `ServiceBGPStatus` for a Service.
+    Status(ServiceKey, Want),
+    /// A `ServiceBGPStatus` of this node changed.
+    Actual(Change<StatusView>),
+    /// An address of a Service is announced, or not any more.
+    Announced {
+        /// The Service.
+        service: ServiceKey,
+        /// The address.
+        address: IpAddr,
+        /// Whether it is.
+        on: bool,
+    },
+    /// How all sessions are, by BGPPeer, for users to see.
+    Sessions(BTreeMap<String, SessionView>),
+}
+
+/// The state of BGP on this node.
+#[derive(Debug, Default)]
+pub(super) struct Bgp {
+    node: NodeFacts,
+    decisions: BTreeMap<ServiceKey, BgpDecision>,
+    tables: Tables,
+    /// The sessions that there are to be.
+    wanted: BTreeMap<String, session::Config>,
+    sessions: Sessions,
+    /// The passwords in Secrets, by name.
+    passwords: BTreeMap<String, Passphrase>,
+    /// Whether peers may have changed since they were looked at.
+    stale: bool,
+    /// The Service that each status object of this node is about.
+    statuses: BTreeMap<ObjectKey, ServiceKey>,
+    /// Services that this node announced before the speaker was restarted.
+    resumable: BTreeSet<ServiceKey>,
+}
+
+impl Bgp {
+    /// Peers may have changed.
+    pub(super) fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// Notes the password in a Secret; true where it is another one.
+    pub(super) fn set_password(&mut self, secret: &str, password: Option<Passphrase>) -> bool {
+        match password {
+            Some(password) => {
+                let before = self.passwords.insert(secret.to_owned(), password);
+                before.as_ref() != self.passwords.get(secret)
+            }
+            None => self.passwords.remove(secret).is_some(),
+        }
+    }
+}
+
+impl Core {
+    /// The same speaker, knowing this of its node.
+    #[must_use]
+    pub fn on_node(mut self, facts: NodeFacts) -> Self {
+        self.bgp.node = facts;
+        self
+    }
+
+    /// Takes in what happened to BGP.
+    pub(super) fn bgp_input(
+        &mut self,
+        now: Instant,
+        input: BgpInput,
+        out: &mut Vec<Effect>,
+    ) -> Vec<ServiceKey> {
+        match input {
+            BgpInput::Status(Change::Synced) => return self.synced(now, Kind::BgpStatuses, out),
+            BgpInput::Status(change) => self.bgp_status(change, out),
+            BgpInput::Report { peer, report } => self.session_report(&peer, &report, out),
+        }
+        Vec::new()
+    }
+
+    /// Notes which Services were announced before the speaker was restarted; returns them.
+    pub(super) fn resume_bgp(&mut self) -> BTreeSet<ServiceKey> {
+        self.bgp.resumable = self.bgp.statuses.values().cloned().collect();
+        self.bgp.resumable.clone()
+    }
+
+    /// Decides about a Service anew and appends what that changes.
+    pub(super) fn evaluate_bgp(&mut self, service: &ServiceKey, out: &mut Vec<Effect>) {
+        let decision = self.index.decide_bgp(service);
+        let before = self.bgp.decisions.get(service).cloned();
+        if before.as_ref() == Some(&decision) {
+            return;
+        }
+        let announcement = announced(&decision);
+        self.bgp.tables.set(service, announcement.map(|a| a.asks.as_slice()).unwrap_or_default());
+        let addresses = |decision: Option<&BgpDecision>| -> BTreeSet<IpAddr> {
+            decision.and_then(announced).into_iter().flat_map(|a| a.addresses.iter().copied()).collect()
+        };
+        let (old, new) = (addresses(before.as_ref()), addresses(Some(&decision)));
+        let shown = |address: &IpAddr, on| {
+            Effect::Bgp(BgpEffect::Announced { service: service.clone(), address: *address, on })
+        };
+        out.extend(old.difference(&new).map(|address| shown(address, false)));
+        out.extend(new.difference(&old).map(|address| shown(address, true)));
+        let want = bgp_want(&decision);
+        if before.is_none() || before.as_ref().map(bgp_want).as_ref() != Some(&want) {
+            out.push(Effect::Bgp(BgpEffect::Status(service.clone(), want)));
+        }
+        self.tell_bgp(service, &decision, before.as_ref(), out);
+        log(service, &decision, before.as_ref());
+        if self.uids.contains_key(service) {
+            self.bgp.decisions.insert(service.clone(), decision);
+        } else {
+            self.bgp.decisions.remove(service);
+        }
+    }
+
+    /// Appends what peers and their routes come to, after everything was decided.
+    pub(super) fn settle_bgp(&mut self, out: &mut Vec<Effect>) {
+        let mut changed: BTreeSet<String> = BTreeSet::new();
+        let stale = std::mem::take(&mut self.bgp.stale);
+        for (peer, changes) in self.bgp.tables.take_changes() {
+            changed.insert(peer.clone());
+            out.push(Effect::Bgp(BgpEffect::Routes { peer, changes }));
+        }
+        if stale {
+            self.set_peers(out);
+        }
+        if stale || !changed.is_empty() && self.index.has_different_preferences() {
+            for peer in self.bgp.wanted.keys() {
+                self.bgp.sessions.set_conflicts(peer, &self.bgp.tables.conflicts(peer));
+            }
+        }
+        if let Some(views) = self.bgp.sessions.take_changed() {
+            out.push(Effect::Bgp(BgpEffect::Sessions(views)));
+        }
+    }
+
+    /// Makes the sessions those that the configuration asks for on this node.
+    fn set_peers(&mut self, out: &mut Vec<Effect>) {
+        let config = self.index.config();
+        let node = self.index.own_node();
+        let here =
+            config.bgp_peers.values().filter(|peer| node.is_some_and(|node| peer.matches_node(&node.labels)));
+        let mut wanted = BTreeMap::new();
+        let mut audiences: BTreeMap<String, Audience> = BTreeMap::new();
+        let mut setups = BTreeMap::new();
+        for peer in here {
+            let setup = peer::setup(peer, &self.bgp.passwords, &self.bgp.node);
+            if let Setup::Session { config, .. } = &setup {
+                wanted.insert(peer.name.clone(), (**config).clone());
+                audiences.insert(peer.name.clone(), self.index.bgp_advertisements_to(&peer.name));
+            }
+            setups.insert(peer.name.clone(), setup);
+        }
+        let services = self
+            .bgp
+            .decisions
+            .iter()
+            .filter_map(|(service, decision)| Some((service, announced(decision)?.asks.as_slice())));
+        let gone: Vec<String> =
+            self.bgp.wanted.keys().filter(|peer| !wanted.contains_key(*peer)).cloned().collect();
+        for peer in gone {
+            info!(peer, "the session is not wanted any more");
+            out.push(Effect::Bgp(BgpEffect::End { peer }));
+        }
+        for (peer, changes) in self.bgp.tables.set_audiences(audiences, services) {
+            out.push(Effect::Bgp(BgpEffect::Routes { peer, changes }));
+        }
+        for (peer, config) in &wanted {
+            if self.bgp.wanted.get(peer) != Some(config) {
+                let config = Box::new(config.clone());
+                out.push(Effect::Bgp(BgpEffect::Session { peer: peer.clone(), config }));
+            }
+        }
+        self.bgp.wanted = wanted;
+        let refused = self.bgp.sessions.set_peers(setups);
+        for (peer, reason) in refused {
+            warn!(peer, "no session: {reason}");
+            self.peer_event(&peer, false, &reason, out);
+        }
+    }
+
+    fn bgp_status(&mut self, change: Change<StatusView>, out: &mut Vec<Effect>) {
+        match change {
+            Change::Apply(key, view) => {
+                let service = view.service.clone();
+                self.bgp.statuses.insert(key.clone(), service.clone());
+                out.push(Effect::Bgp(BgpEffect::Actual(Change::Apply(key, view))));
+                // Found after the start, so nobody may have said yet whether it is to stay.
+                if self.gate.open() {
+                    let want = self.bgp.decisions.get(&service).map_or(Want::Nowhere, bgp_want);
+                    out.push(Effect::Bgp(BgpEffect::Status(service, want)));
+                }
+            }
+            Change::Delete(key) => {
+                if let Some(service) = self.bgp.statuses.remove(&key) {
+                    self.bgp.resumable.remove(&service);
+                }
+                out.push(Effect::Bgp(BgpEffect::Actual(Change::Delete(key))));
+            }
+            Change::Synced => {}
+        }
+    }
+
+    /// Tells the user of the Service what this transition means, where it means something.
+    fn tell_bgp(
+        &mut self,
+        service: &ServiceKey,
+        decision: &BgpDecision,
+        before: Option<&BgpDecision>,
+        out: &mut Vec<Effect>,
+    ) {
+        match decision {
+            BgpDecision::Announce(_) => {
+                let resumed = self.bgp.resumable.remove(service);
+                if !resumed && before.and_then(announced).is_none() {
+                    out.extend(self.notice(service).map(|about| about.assigned(&self.node, "bgp")));
+                }
+            }
+            BgpDecision::Not(BgpReason::Conflict(conflict)) => {
+                let text =
+                    format!("not announced from node {:?} with protocol \"bgp\": {conflict}", self.node);
+                out.extend(
+                    self.notice(service)
+                        .into_iter()
+                        .flat_map(|about| about.failed(std::slice::from_ref(&text))),
+                );
+            }
+            BgpDecision::Not(_) => {}
+        }
+    }
+}
+
+fn announced(decision: &BgpDecision) -> Option<&announce::BgpAnnouncement> {
+    match decision {
+        BgpDecision::Announce(announcement) => Some(announcement),
+        BgpDecision::Not(_) => None,
+    }
+}
+
+/// What is to become of this node's status object.
+fn bgp_want(decision: &BgpDecision) -> Want {
+    match announced(decision) {
+        Some(announcement) => Want::Here { names: announcement.peers.iter().cloned().collect() },
+        None => Want::Nowhere,
+    }
+}
+
+/// Says in the log what changed.
+fn log(service: &ServiceKey, decision: &BgpDecision, before: Option<&BgpDecision>) {
+    match decision {
+        BgpDecision::Announce(announcement) => {
+            let peers: Vec<&str> = announcement.peers.iter().map(String::as_str).collect();
+            let prefixes: BTreeSet<String> =
+                announcement.asks.iter().map(|ask| ask.prefix.to_string()).collect();
+            let prefixes: Vec<String> = prefixes.into_iter().collect();
+            info!(%service, prefixes = prefixes.join(","), peers = peers.join(","), "announcing by BGP");
+        }
+        BgpDecision::Not(reason) if before.and_then(announced).is_some() => {
+            info!(%service, "not announcing by BGP any more: {reason}");
+        }
+        BgpDecision::Not(BgpReason::Service(_) | BgpReason::NoAdvertisement(_)) => {}
+        BgpDecision::Not(reason) => info!(%service, "not announcing by BGP: {reason}"),
+    }
+}

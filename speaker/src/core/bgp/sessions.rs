@@ -1,0 +1,180 @@
+//! What users hear of sessions: conditions, and events on BGPPeers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube_ext::EventKind;
+use tracing::{info, warn};
+
+use super::peer::Setup;
+use crate::core::{Core, Effect};
+
+/// How many prefixes are named where many have the same fault.
+const NAMED: usize = 3;
+
+/// How a session is, as its task tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionReport {
+    /// Whether it is established.
+    pub up: bool,
+    /// Its terms where it is, else what went wrong last; empty where nothing did.
+    pub words: String,
+    /// What is wrong although it is established, in words.
+    pub warnings: Vec<String>,
+}
+
+/// How a session is, as a user sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Whether it is established.
+    pub up: bool,
+    /// One word for why.
+    pub reason: &'static str,
+    /// The same in words, with what to look at next.
+    pub message: String,
+}
+
+/// All that is known of a peer's session.
+#[derive(Debug, Default)]
+struct Session {
+    /// Why there is none to be.
+    refused: Option<String>,
+    /// What of the BGPPeer has no effect.
+    hints: Vec<String>,
+    conflicts: Option<String>,
+    report: SessionReport,
+    /// What its user was told last of its being down.
+    told: String,
+}
+
+/// The sessions of all peers of this node.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    all: BTreeMap<String, Session>,
+    /// Whether any may have changed since they were shown.
+    dirty: bool,
+    shown: BTreeMap<String, SessionView>,
+}
+
+impl Sessions {
+    /// These are the peers now. Returns those that came to be refused, with the reason.
+    pub(super) fn set_peers(&mut self, setups: BTreeMap<String, Setup>) -> Vec<(String, String)> {
+        self.dirty = true;
+        self.all.retain(|peer, _| setups.contains_key(peer));
+        let mut refused = Vec::new();
+        for (peer, setup) in setups {
+            let session = self.all.entry(peer.clone()).or_default();
+            match setup {
+                Setup::Refused(reason) => {
+                    if session.refused.as_ref() != Some(&reason) {
+                        refused.push((peer, reason.clone()));
+                    }
+                    *session = Session { refused: Some(reason), ..Session::default() };
+                }
+                Setup::Session { hints, .. } => {
+                    session.refused = None;
+                    session.hints = hints;
+                }
+            }
+        }
+        refused
+    }
+
+    /// Notes the routes of the peer for which different local preferences are asked.
+    pub(super) fn set_conflicts(&mut self, peer: &str, prefixes: &BTreeSet<IpNet>) {
+        self.dirty = true;
+        if let Some(session) = self.all.get_mut(peer) {
+            session.conflicts = (!prefixes.is_empty()).then(|| {
+                format!("Services ask for different localPref of {}: the highest is told", listed(prefixes))
+            });
+        }
+    }
+
+    /// The views of all sessions, where one of them changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Option<BTreeMap<String, SessionView>> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let views: BTreeMap<String, SessionView> =
+            self.all.iter().map(|(peer, session)| (peer.clone(), session.view())).collect();
+        let changed = self.shown != views;
+        self.shown.clone_from(&views);
+        changed.then_some(views)
+    }
+}
+
+/// The first of many prefixes, in words.
+fn listed(prefixes: &BTreeSet<IpNet>) -> String {
+    let names: Vec<String> = prefixes.iter().take(NAMED).map(ToString::to_string).collect();
+    let rest = prefixes.len().saturating_sub(NAMED);
+    if rest == 0 { names.join(", ") } else { format!("{} and {rest} more", names.join(", ")) }
+}
+
+impl Session {
+    fn view(&self) -> SessionView {
+        if let Some(reason) = &self.refused {
+            return SessionView { up: false, reason: "NotSupported", message: reason.clone() };
+        }
+        let report = &self.report;
+        let words = match (&*report.words, report.up) {
+            ("", false) => "connecting",
+            (words, _) => words,
+        };
+        let warnings = report.warnings.iter().chain(&self.conflicts).filter(|_| report.up).chain(&self.hints);
+        let message =
+            std::iter::once(words).chain(warnings.map(String::as_str)).collect::<Vec<_>>().join("; ");
+        let reason = match (report.up, report.words.is_empty()) {
+            (true, _) => "Established",
+            (false, true) => "Connecting",
+            (false, false) => "Down",
+        };
+        SessionView { up: report.up, reason, message }
+    }
+}
+
+impl Core {
+    /// Takes in how a session is, and tells its user of transitions.
+    pub(super) fn session_report(&mut self, peer: &str, report: &SessionReport, out: &mut Vec<Effect>) {
+        self.bgp.sessions.dirty = true;
+        let Some(session) = self.bgp.sessions.all.get_mut(peer).filter(|session| session.refused.is_none())
+        else {
+            return;
+        };
+        let before = std::mem::replace(&mut session.report, report.clone());
+        let event = match (before.up, report.up) {
+            (false, true) => {
+                session.told.clear();
+                Some(true)
+            }
+            // What goes on being wrong in the same way is told once.
+            (was_up, false) if was_up || session.told != report.words && !report.words.is_empty() => {
+                session.told.clone_from(&report.words);
+                Some(false)
+            }
+            (true, true) | (_, false) => None,
+        };
+        if let Some(up) = event {
+            let words = if report.words.is_empty() { "the session was ended here" } else { &report.words };
+            if up {
+                info!(peer, "session up: {words}");
+            } else {
+                warn!(peer, "session down: {words}");
+            }
+            self.peer_event(peer, up, words, out);
+        }
+    }
+
+    /// An event on a BGPPeer about its session with this node.
+    pub(super) fn peer_event(&self, peer: &str, up: bool, words: &str, out: &mut Vec<Effect>) {
+        let Some(object) = self.objects.bgp_peers.get(peer) else { return };
+        let about = ObjectReference { resource_version: None, ..kube_ext::object_reference(object) };
+        let (kind, reason, state) = if up {
+            (EventKind::Normal, "sessionUp", "up")
+        } else {
+            (EventKind::Warning, "sessionDown", "down")
+        };
+        let message = format!("session with node {:?} {state}: {words}", self.node);
+        out.push(Effect::Event { about, kind, reason, message });
+    }
+}

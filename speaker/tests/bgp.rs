@@ -1,0 +1,339 @@
+//! BGP in the core, on stories: inputs in, effects out, no cluster and no router.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use announce::{Node, Service, ServiceKey, Settings, Slice};
+use kube_ext::{Change, EventKind, ObjectKey};
+use l2::Instant;
+use serde_json::{Value, json};
+use sockets::LinkChange;
+use speaker::core::{
+    BgpEffect, BgpInput, Core, Effect, Input, NodeFacts, Passphrase, SecretView, ServiceView, SessionReport,
+    StatusView, Want,
+};
+use speaker::exclude::Exclude;
+
+const NODE: &str = "iris1";
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("metallb-system", name)
+}
+
+fn read<T: serde::de::DeserializeOwned>(name: &str, spec: &Value) -> T {
+    let metadata = json!({"name": name, "namespace": "metallb-system", "uid": format!("uid-{name}")});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a valid object")
+}
+
+fn advertisement(name: &str, spec: &Value) -> Input {
+    Input::BgpAdvertisement(Change::Apply(key(name), read(name, spec)))
+}
+
+fn peer(name: &str, fields: &Value) -> Input {
+    let mut spec = json!({"myASN": 64512, "peerASN": 64513, "peerAddress": "192.0.2.254"});
+    for (field, value) in fields.as_object().expect("fields") {
+        spec[field] = value.clone();
+    }
+    Input::Peer(Change::Apply(key(name), read(name, &spec)))
+}
+
+fn service(name: &str, address: &str) -> Input {
+    let service = Service {
+        load_balancer: true,
+        addresses: vec![address.parse().expect("an address")],
+        ..Service::default()
+    };
+    Input::Service(Change::Apply(
+        ObjectKey::new("shop", name),
+        ServiceView { service, uid: Some("u1".into()) },
+    ))
+}
+
+fn slice(service: &str, ready: bool) -> Input {
+    let key = ServiceKey { namespace: "shop".into(), name: service.into() };
+    let serving = ready.then(|| Some(NODE.to_owned())).into_iter().collect();
+    let slice = Slice { service: Some(key), serving };
+    Input::Slice(Change::Apply(ObjectKey::new("shop", format!("{service}-1")), slice))
+}
+
+fn node(labels: &[(&str, &str)]) -> Input {
+    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Input::Node(Change::Apply(ObjectKey::new("", NODE), Node { labels, network_unavailable: false }))
+}
+
+fn secret(password: &str) -> Input {
+    let secret = config::Secret {
+        namespace: "metallb-system".into(),
+        name: "bgp".into(),
+        kind: "kubernetes.io/basic-auth".into(),
+        has_password: true,
+    };
+    let password = Passphrase::new(password.as_bytes().to_vec());
+    Input::Secret(Change::Apply(key("bgp"), SecretView { secret, password }))
+}
+
+fn report(name: &str, up: bool, words: &str) -> Input {
+    let report = SessionReport { up, words: words.to_owned(), warnings: Vec::new() };
+    Input::Bgp(BgpInput::Report { peer: name.to_owned(), report })
+}
+
+/// A speaker with what it did in a test, as lines in their order.
+struct Story {
+    core: Core,
+    lines: Vec<String>,
+    views: BTreeMap<String, String>,
+    passwords: Vec<Option<String>>,
+}
+
+impl Story {
+    /// A speaker that has read a pool, an advertisement, a peer, this node, two Services with endpoints, and these.
+    fn begun(before: Vec<Input>) -> Self {
+        let settings = Settings { node: NODE.into(), ..Settings::default() };
+        let facts = NodeFacts {
+            name: NODE.into(),
+            address: Some(Ipv4Addr::new(192, 0, 2, 11)),
+            notification_restart: false,
+        };
+        let core = Core::new(settings, Exclude::new(["^none"]).expect("valid")).on_node(facts);
+        let mut story = Self { core, lines: Vec::new(), views: BTreeMap::new(), passwords: Vec::new() };
+        let pool = read("blue", &json!({"addresses": ["10.20.30.0/24"]}));
+        let mut inputs = vec![
+            Input::Pool(Change::Apply(key("blue"), pool)),
+            advertisement("all", &json!({})),
+            peer("tor-a", &json!({})),
+            node(&[]),
+            service("web", "10.20.30.1"),
+            service("dns", "10.20.30.2"),
+            slice("web", true),
+            slice("dns", true),
+        ];
+        inputs.extend(before);
+        inputs.extend([
+            Input::Service(Change::Synced),
+            Input::Slice(Change::Synced),
+            Input::Node(Change::Synced),
+            Input::Speaker(Change::Synced),
+            Input::Pool(Change::Synced),
+            Input::Advertisement(Change::Synced),
+            Input::BgpAdvertisement(Change::Synced),
+            Input::Peer(Change::Synced),
+            Input::BfdProfile(Change::Synced),
+            Input::Community(Change::Synced),
+            Input::Secret(Change::Synced),
+            Input::Status(Change::Synced),
+            Input::Link(LinkChange::Synced),
+        ]);
+        for input in inputs {
+            story.tell(input);
+        }
+        assert_eq!(story.take(), [""; 0], "nothing before everything is known");
+        story.tell(Input::Bgp(BgpInput::Status(Change::Synced)));
+        story
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.core.handle(Instant::default(), input, &mut out);
+        for effect in out {
+            match effect {
+                Effect::Bgp(effect) => self.bgp(effect),
+                Effect::Event { about, kind, reason, message } => {
+                    let sign = if kind == EventKind::Warning { "!" } else { "" };
+                    let name = about.name.unwrap_or_default();
+                    assert!(about.uid.is_some(), "kubectl describe finds events by uid");
+                    self.lines.push(format!("{sign}{reason} {name}: {message}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn bgp(&mut self, effect: BgpEffect) {
+        let line = match effect {
+            BgpEffect::Routes { peer, changes } => {
+                let sign = |change: &bgp::rib::Change| if change.route.is_some() { '+' } else { '-' };
+                let changes: BTreeSet<String> =
+                    changes.iter().map(|change| format!("{}{}", sign(change), change.prefix)).collect();
+                format!("routes {peer} {}", changes.into_iter().collect::<Vec<_>>().join(" "))
+            }
+            BgpEffect::Session { peer, config } => {
+                self.passwords.push(config.transport.password.clone());
+                format!("session {peer} {} AS {}", config.transport.peer, config.my_asn)
+            }
+            BgpEffect::End { peer } => format!("end {peer}"),
+            BgpEffect::Status(service, Want::Here { names }) => {
+                format!("status {} {}", service.name, names.join(","))
+            }
+            BgpEffect::Status(service, _) => format!("status {} none", service.name),
+            BgpEffect::Announced { service, address, on } => {
+                format!("{} {} {address}", if on { "shown" } else { "hidden" }, service.name)
+            }
+            BgpEffect::Sessions(views) => {
+                self.views = views
+                    .into_iter()
+                    .map(|(peer, view)| (peer, format!("{} {}: {}", view.up, view.reason, view.message)))
+                    .collect();
+                return;
+            }
+            BgpEffect::Actual(_) => return,
+        };
+        self.lines.push(line);
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Those lines that begin so.
+    fn taken(&mut self, start: &str) -> Vec<String> {
+        self.take().into_iter().filter(|line| line.starts_with(start)).collect()
+    }
+}
+
+#[test]
+fn a_session_begins_with_all_routes_and_services_are_told_of() {
+    let mut story = Story::begun(Vec::new());
+    assert_eq!(
+        story.take(),
+        [
+            "shown dns 10.20.30.2",
+            "status dns tor-a",
+            "nodeAssigned dns: announcing from node \"iris1\" with protocol \"bgp\"",
+            "shown web 10.20.30.1",
+            "status web tor-a",
+            "nodeAssigned web: announcing from node \"iris1\" with protocol \"bgp\"",
+            "routes tor-a +10.20.30.1/32 +10.20.30.2/32",
+            "session tor-a 192.0.2.254:179 AS 64512",
+        ]
+    );
+    assert_eq!(story.views["tor-a"], "false Connecting: connecting");
+    story.tell(slice("web", false));
+    assert_eq!(story.take(), ["hidden web 10.20.30.1", "status web none", "routes tor-a -10.20.30.1/32"]);
+    story.tell(Input::Service(Change::Delete(ObjectKey::new("shop", "dns"))));
+    assert_eq!(story.take(), ["hidden dns 10.20.30.2", "status dns none", "routes tor-a -10.20.30.2/32"]);
+}
+
+#[test]
+fn a_restarted_speaker_goes_on_without_telling() {
+    let service = ServiceKey { namespace: "shop".into(), name: "web".into() };
+    let view = StatusView { service, complete: true, names: vec!["tor-a".into()] };
+    let mut story = Story::begun(vec![Input::Bgp(BgpInput::Status(Change::Apply(key("bgp-1"), view)))]);
+    let events = story.taken("nodeAssigned");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].starts_with("nodeAssigned dns"));
+}
+
+#[test]
+fn routes_change_without_a_new_session_and_peers_come_and_go_alone() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement("all", &json!({"communities": ["64512:1"]})));
+    assert_eq!(story.take(), ["routes tor-a +10.20.30.1/32 +10.20.30.2/32"]);
+    story.tell(advertisement("all", &json!({"aggregationLength": 28})));
+    assert_eq!(story.taken("routes"), ["routes tor-a +10.20.30.0/28 -10.20.30.1/32 -10.20.30.2/32"]);
+    story.tell(peer("tor-b", &json!({"peerAddress": "192.0.2.253"})));
+    let lines = story.take();
+    assert_eq!(
+        lines,
+        [
+            "status dns tor-a,tor-b",
+            "status web tor-a,tor-b",
+            "routes tor-b +10.20.30.0/28",
+            "session tor-b 192.0.2.253:179 AS 64512"
+        ]
+    );
+    story.tell(peer("tor-a", &json!({"myASN": 64999})));
+    assert_eq!(story.take(), ["session tor-a 192.0.2.254:179 AS 64999"], "the other one goes on");
+    story.tell(Input::Peer(Change::Delete(key("tor-b"))));
+    assert_eq!(story.take(), ["status dns tor-a", "status web tor-a", "end tor-b"]);
+    assert_eq!(story.views.len(), 1);
+}
+
+#[test]
+fn peers_follow_the_labels_of_the_node() {
+    let picky = peer("tor-b", &json!({"nodeSelectors": [{"matchLabels": {"rack": "b"}}]}));
+    let mut story = Story::begun(vec![picky]);
+    assert_eq!(story.taken("session"), ["session tor-a 192.0.2.254:179 AS 64512"]);
+    story.tell(node(&[("rack", "b")]));
+    assert_eq!(story.take().last().map(String::as_str), Some("session tor-b 192.0.2.254:179 AS 64512"));
+    story.tell(node(&[]));
+    assert_eq!(story.take().last().map(String::as_str), Some("end tor-b"));
+}
+
+#[test]
+fn a_rotated_password_makes_a_new_session_and_a_deleted_one_stays_in_force() {
+    let mut story =
+        Story::begun(vec![secret("old"), peer("tor-a", &json!({"passwordSecret": {"name": "bgp"}}))]);
+    story.take();
+    story.tell(secret("old"));
+    assert_eq!(story.take(), [""; 0]);
+    story.tell(secret("new"));
+    assert_eq!(story.take(), ["session tor-a 192.0.2.254:179 AS 64512"]);
+    story.tell(Input::Secret(Change::Delete(key("bgp"))));
+    assert_eq!(story.take(), [""; 0]);
+    assert_eq!(story.passwords, [Some("old".to_owned()), Some("new".to_owned())]);
+}
+
+#[test]
+fn what_is_not_supported_is_a_condition_and_an_event_and_hurts_nobody() {
+    let mut story = Story::begun(vec![peer("red", &json!({"vrf": "red"}))]);
+    let lines = story.take();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("session red") || line.starts_with("routes red")),
+        "{lines:?}"
+    );
+    let event = "!sessionDown red: session with node \"iris1\" down: sessions in a VRF (vrf \"red\") are not supported yet";
+    assert!(lines.iter().any(|line| line == event), "{lines:?}");
+    assert_eq!(
+        story.views["red"],
+        "false NotSupported: sessions in a VRF (vrf \"red\") are not supported yet"
+    );
+    story.tell(peer("red", &json!({})));
+    assert_eq!(story.taken("session"), ["session red 192.0.2.254:179 AS 64512"]);
+}
+
+#[test]
+fn sessions_are_told_of_on_transitions_and_shown_as_they_are() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    for (input, event, view) in [
+        (report("tor-a", false, ""), "", "false Connecting: connecting"),
+        (
+            report("tor-a", false, "nobody answers"),
+            "!sessionDown tor-a: session with node \"iris1\" down: nobody answers",
+            "false Down: nobody answers",
+        ),
+        (report("tor-a", false, "nobody answers"), "", "false Down: nobody answers"),
+        (
+            report("tor-a", true, "established"),
+            "sessionUp tor-a: session with node \"iris1\" up: established",
+            "true Established: established",
+        ),
+        (report("tor-a", true, "established"), "", "true Established: established"),
+        (
+            report("tor-a", false, "silence"),
+            "!sessionDown tor-a: session with node \"iris1\" down: silence",
+            "false Down: silence",
+        ),
+        (report("gone", true, "established"), "", "false Down: silence"),
+    ] {
+        story.tell(input);
+        assert_eq!(story.take().join("\n"), event);
+        assert_eq!(story.views["tor-a"], view);
+    }
+}
+
+#[test]
+fn conflicts_over_a_local_preference_are_told() {
+    // Of one Service: it is not announced.
+    let everything = json!([{"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}]);
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    story.tell(advertisement("other", &json!({"localPref": 7, "serviceSelectors": everything})));
+    let lines = story.take();
+    assert!(
+        lines.iter().any(|line| line.starts_with("!announceFailed web: not announced from node \"iris1\" with protocol \"bgp\": BGPAdvertisements \"all\" and \"other\"")),
+        "{lines:?}"
+    );
+    assert!(lines.iter().any(|line| line == "routes tor-a -10.20.30.1/32 -10.20.30.2/32"), "{lines:?}");
+}
