@@ -75,6 +75,7 @@ test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test cluster
 	@$(CARGO) test --package e2e --locked --test failover
 	@$(CARGO) test --package e2e --locked --test allocation
+	@$(CARGO) test --package e2e --locked --test bgp
 	@$(CARGO) test --package e2e --locked --test leftovers
 
 .PHONY: test

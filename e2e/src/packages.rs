@@ -16,7 +16,7 @@ use nix::{
 use crate::{process, progress::Progress};
 
 /// A program and the package that has it.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -34,6 +34,12 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
     ("sysctl", "procps"),
+    // The routers of the tests of BGP.
+    ("vtysh", "frr"),
+    ("bird", "bird2"),
+    ("birdc", "bird2"),
+    ("gobgpd", "gobgpd"),
+    ("gobgp", "gobgpd"),
 ];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 const CNI_FOLDERS: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];

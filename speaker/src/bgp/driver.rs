@@ -8,8 +8,8 @@ use std::pin::Pin;
 use bgp::packet::Families;
 use bgp::rib::Change;
 use bgp::session::{
-    ConnectError, ConnectionId, DEFAULT_RESTART_TIME, Input, LocalAddresses, Output, Reason, Session, State,
-    Stop, Transport, Ttl,
+    ConnectError, ConnectionId, DEFAULT_RESTART_TIME, Input, LocalAddresses, Output, Session, State, Stop,
+    Transport, Ttl,
 };
 use l2::Instant;
 use net::Family;
@@ -55,8 +55,6 @@ struct Running {
     shown: SocketAddr,
     /// Why the session is not up, in words.
     words: String,
-    /// The last error of the session that `words` took notice of.
-    noticed: Option<Reason>,
     reported: Option<SessionReport>,
 }
 
@@ -97,7 +95,6 @@ impl Driver {
             counts: self.counts.session(&shown.to_string()),
             shown,
             words: String::new(),
-            noticed: None,
             reported: None,
             driver: self,
         };
@@ -226,7 +223,7 @@ impl Running {
                 }
                 Output::StateChanged { from, to, reason } => {
                     debug!(peer = self.driver.peer, "{from} to {to}: {reason}");
-                    if from == State::Established {
+                    if from == State::Established || reason.cause.is_error() {
                         self.words.clone_from(&reason.words);
                     }
                 }
@@ -340,10 +337,6 @@ impl Running {
     fn show(&mut self) {
         self.counts.show(&self.session);
         let up = self.session.state() == State::Established;
-        if self.noticed.as_ref() != self.session.last_error() {
-            self.noticed = self.session.last_error().cloned();
-            self.words = self.noticed.as_ref().map(|reason| reason.words.clone()).unwrap_or_default();
-        }
         let report = SessionReport { up, words: self.report_words(up), warnings: self.warnings(up) };
         if self.reported.as_ref() != Some(&report) {
             self.reported = Some(report.clone());
