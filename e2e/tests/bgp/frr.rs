@@ -1,20 +1,63 @@
 //! FRR as a router: one bgpd for each test, on a port of its own of the host `router`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fs, process};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Cluster, Spawned, wait_for};
 use serde_json::Value;
 
-use crate::support::SOON;
+use crate::support::{SOON, World};
 
-/// Debian's bgpd.
+/// Debian's daemons.
 const BGPD: &str = "/usr/lib/frr/bgpd";
+const ZEBRA: &str = "/usr/lib/frr/zebra";
+/// The user that zebra becomes.
+const USER: &str = "frr";
 /// The routers' AS unless a test says otherwise.
 pub(crate) const ASN: u32 = 64_513;
+
+/// zebra, which tells the bgpds of the host `router` of its interfaces; they put no routes into the kernel. Ends, and its
+/// folder with it, when it is dropped.
+pub(crate) struct Zebra {
+    /// Where its user can reach it, who may not look into the folders of a cluster.
+    folder: PathBuf,
+    _process: Spawned,
+}
+
+impl Zebra {
+    pub(crate) fn start(cluster: &Cluster) -> Result<Self> {
+        let folder = env::temp_dir().join(format!("e2e-zebra-{}", process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let file = |name: &str| folder.join(name).display().to_string();
+        fs::write(folder.join("zebra.conf"), "").context("writing zebra.conf")?;
+        let path = folder.display().to_string();
+        cluster.run("router", &["chown", "-R", USER, &path])?;
+        let words =
+            [ZEBRA, "-f", &file("zebra.conf"), "-i", &file("pid"), "-z", &file("api"), "--vty_socket", &path];
+        let process =
+            cluster.spawn("router", &[&words[..], &["-P", "0"]].concat(), &folder.join("output"))?;
+        let zebra = Self { folder, _process: process };
+        wait_for("zebra's socket", SOON, || {
+            ensure!(zebra.socket().exists(), "{}", fs::read_to_string(zebra.folder.join("output"))?);
+            Ok(())
+        })?;
+        Ok(zebra)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("api")
+    }
+}
+
+impl Drop for Zebra {
+    fn drop(&mut self) {
+        // It is in the folder for temporary files.
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
 
 /// How a bgpd is to be.
 pub(crate) struct Settings<'a> {
@@ -27,7 +70,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) remote: &'a str,
     /// Further lines about all neighbors, which are the peer group `nodes`.
     pub(crate) lines: &'a [&'a str],
-    /// Words before bgpd's own: another network namespace.
+    /// Words before bgpd's own, for another network namespace, where there is no zebra.
     pub(crate) prefix: &'a [&'a str],
     /// The addresses of the neighbors.
     pub(crate) neighbors: Vec<String>,
@@ -49,8 +92,9 @@ pub(crate) struct Frr {
 }
 
 impl Frr {
-    /// Starts a bgpd that takes everything from its neighbors, without a kernel to put it into.
-    pub(crate) fn start(cluster: &Cluster, settings: &Settings<'_>) -> Result<Self> {
+    /// Starts a bgpd that takes everything from its neighbors.
+    pub(crate) fn start(world: &World, settings: &Settings<'_>) -> Result<Self> {
+        let cluster = &world.cluster;
         let folder = cluster.instance().logs().join("routers").join(settings.name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let neighbors = if settings.neighbors.is_empty() {
@@ -83,22 +127,11 @@ impl Frr {
         let port = settings.port.to_string();
         let (configuration, pid, sockets) =
             (file("bgpd.conf"), file("bgpd.pid"), folder.display().to_string());
-        let own = [
-            BGPD,
-            "-f",
-            &configuration,
-            "-i",
-            &pid,
-            "--vty_socket",
-            &sockets,
-            "-S",
-            "-Z",
-            "-P",
-            "0",
-            "-p",
-            &port,
-        ];
-        let words = [settings.prefix, &own].concat();
+        let socket = world.zebra.socket().display().to_string();
+        let kernel: &[&str] = if settings.prefix.is_empty() { &["-n", "-z", &socket] } else { &["-Z"] };
+        let own =
+            [BGPD, "-f", &configuration, "-i", &pid, "--vty_socket", &sockets, "-S", "-P", "0", "-p", &port];
+        let words = [settings.prefix, &own, kernel].concat();
         let process = cluster.spawn("router", &words, &folder.join("output"))?;
         let frr = Self { folder, asn: settings.asn, _process: process };
         wait_for("an answer of bgpd", SOON, || frr.show("show bgp summary json"))?;
@@ -107,7 +140,7 @@ impl Frr {
 
     /// Runs commands in one session of vtysh; what they print.
     pub(crate) fn vtysh(&self, commands: &[&str]) -> Result<String> {
-        let mut command = std::process::Command::new("vtysh");
+        let mut command = process::Command::new("vtysh");
         command.arg("--vty_socket").arg(&self.folder);
         for line in commands {
             command.args(["-c", line]);

@@ -80,7 +80,7 @@ fn main() -> Result<ExitCode> {
     let start = Instant::now();
     let alive = suite::limit(BUDGET);
     let options = Options { nodes: 3, ..Options::new(&format!("test-bgp-{}", std::process::id())) };
-    let world = Arc::new(World::new(Cluster::up(&options)?));
+    let world = Arc::new(World::new(Cluster::up(&options)?)?);
     alive.get_or_init(|| Arc::downgrade(&world));
     if let Err(error) = prepare(&world) {
         collect(&world.cluster, World::SUITE);
@@ -97,8 +97,9 @@ fn main() -> Result<ExitCode> {
     if failed {
         collect(&world.cluster, World::SUITE);
     }
-    let world = Arc::into_inner(world).context("a test still holds the cluster")?;
-    world.cluster.down()?;
+    let World { cluster, zebra, .. } = Arc::into_inner(world).context("a test still holds the cluster")?;
+    drop(zebra);
+    cluster.down()?;
     println!("suite bgp took {:.0?} of {BUDGET:?}", start.elapsed());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

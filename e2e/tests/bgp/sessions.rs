@@ -43,7 +43,7 @@ pub(crate) fn every_node_announces_over_ebgp_and_says_so(world: &World) -> Resul
 /// Within an AS: no AS path, the default local preference, and the one that is asked for.
 pub(crate) fn within_an_as_routes_have_a_local_preference(world: &World) -> Result<()> {
     let room = Room::new(world, "ibgp")?;
-    let frr = Frr::start(&world.cluster, &Settings { asn: 64_512, ..room.settings() })?;
+    let frr = Frr::start(world, &Settings { asn: 64_512, ..room.settings() })?;
     room.peer(&json!({"peerASN": 64512}))?;
     room.service("ibgp", &[room.address(1)], &json!({}))?;
     let prefix = format!("{}/32", room.address(1));
@@ -162,7 +162,7 @@ pub(crate) fn a_router_behind_another_one_needs_multi_hop(world: &World) -> Resu
         neighbors: world.nodes_v4(),
         ..room.settings()
     };
-    let frr = Frr::start(&world.cluster, &settings)?;
+    let frr = Frr::start(world, &settings)?;
     room.peer(&json!({"peerAddress": "10.255.1.2"}))?;
     room.service("multihop", &[room.address(1)], &json!({}))?;
     world.wait_session("node1", "multihop", "False", "10.255.1.2")?;
@@ -173,7 +173,7 @@ pub(crate) fn a_router_behind_another_one_needs_multi_hop(world: &World) -> Resu
 /// Which AS the router may be of, and which one it is shown.
 pub(crate) fn as_numbers_may_be_found_out_and_hidden(world: &World) -> Result<()> {
     let room = Room::new(world, "asns")?;
-    let frr = Frr::start(&world.cluster, &Settings { remote: "64600", ..room.settings() })?;
+    let frr = Frr::start(world, &Settings { remote: "64600", ..room.settings() })?;
     room.peer(&json!({"peerASN": null, "dynamicASN": "internal", "localASN": 64600}))?;
     room.service("asns", &[room.address(1)], &json!({}))?;
     world.wait_session("node1", "asns", "False", "says it is of AS 64513")?;
@@ -191,7 +191,7 @@ pub(crate) fn a_session_comes_from_the_source_address_with_the_router_id(world: 
     let room = Room::new(world, "source")?;
     let one = json!([{"matchLabels": {"kubernetes.io/hostname": "node1"}}]);
     let settings = Settings { neighbors: vec!["172.31.249.211".to_owned()], ..room.settings() };
-    let frr = Frr::start(&world.cluster, &settings)?;
+    let frr = Frr::start(world, &settings)?;
     let fields = json!({
         "peerAddress": "172.31.249.254", "sourceAddress": "172.31.249.211", "routerID": "10.1.2.3", "nodeSelectors": one,
     });
@@ -203,7 +203,7 @@ pub(crate) fn a_session_comes_from_the_source_address_with_the_router_id(world: 
     ensure!(neighbor["remoteRouterId"] == "10.1.2.3", "{neighbor}");
     drop(frr);
     world.wait_session("node1", "source", "False", "")?;
-    let frr = Frr::start(&world.cluster, &settings)?;
+    let frr = Frr::start(world, &settings)?;
     frr.wait_next_hops(&prefix, &["172.31.249.211"])?;
     room.peer(&json!({"sourceAddress": "192.0.2.99", "nodeSelectors": [{"matchLabels": {"kubernetes.io/hostname": "node1"}}]}))?;
     world.wait_session("node1", "source", "False", "192.0.2.99 is no address of this node")

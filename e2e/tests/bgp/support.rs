@@ -9,7 +9,7 @@ use e2e::plan::Host;
 use e2e::{Cluster, wait_for};
 use serde_json::{Value, json};
 
-use crate::frr::{Frr, Settings};
+use crate::frr::{Frr, Settings, Zebra};
 
 /// The namespace of the operator and of what it runs.
 pub(crate) const NAMESPACE: &str = "metallb-system";
@@ -32,6 +32,7 @@ pub(crate) fn file(path: &str) -> PathBuf {
 /// The cluster as the tests use it.
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
+    pub(crate) zebra: Zebra,
     /// How many rooms and ports were given away.
     rooms: AtomicU16,
 }
@@ -44,8 +45,8 @@ pub(crate) struct Room<'a> {
 }
 
 impl World {
-    pub(crate) fn new(cluster: Cluster) -> Self {
-        Self { cluster, rooms: AtomicU16::new(0) }
+    pub(crate) fn new(cluster: Cluster) -> Result<Self> {
+        Ok(Self { zebra: Zebra::start(&cluster)?, cluster, rooms: AtomicU16::new(0) })
     }
 
     /// Runs kubectl; its standard output.
@@ -231,7 +232,7 @@ impl<'a> Room<'a> {
 
     /// The room's router.
     pub(crate) fn frr(&self, lines: &[&str]) -> Result<Frr> {
-        Frr::start(&self.world.cluster, &Settings { lines, ..self.settings() })
+        Frr::start(self.world, &Settings { lines, ..self.settings() })
     }
 
     pub(crate) fn settings(&self) -> Settings<'static> {
