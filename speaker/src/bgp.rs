@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::core::{BgpInput, SessionReport};
+use crate::core::{BgpEffect, BgpInput, SessionReport};
 use counts::BgpCounts;
 use driver::Driver;
 use forwarding::Forwarding;
@@ -46,14 +46,14 @@ pub(crate) enum Command {
 }
 
 /// How the session with a peer is, by the BGPPeer's name.
-pub(crate) type Report = (String, SessionReport);
+pub type Report = (String, SessionReport);
 
 /// The tasks of all peers.
 ///
 /// The queues to them have no bound of their own: a task takes what is in them at once, whatever its router does, and
 /// keeps of each prefix only what is wanted last.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub struct Peers {
     node: String,
     tasks: BTreeMap<String, mpsc::UnboundedSender<Command>>,
     reports: mpsc::UnboundedSender<Report>,
@@ -64,11 +64,11 @@ pub(crate) struct Peers {
 
 /// The end of all tasks, to be waited for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Goodbye(TaskTracker);
+pub struct Goodbye(TaskTracker);
 
 impl Goodbye {
     /// Waits until every session has ended, once [`Peers`] is dropped.
-    pub(crate) async fn said(self) {
+    pub async fn said(self) {
         self.0.close();
         if timeout(GOODBYE, self.0.wait()).await.is_err() {
             warn!(sessions = self.0.len(), "some sessions did not end in time: their routers will notice");
@@ -78,7 +78,7 @@ impl Goodbye {
 
 impl Peers {
     /// No peers yet. What they have to say comes by the channel.
-    pub(crate) fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
+    pub fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
         let peers = Self {
             node: node.to_owned(),
@@ -92,8 +92,21 @@ impl Peers {
     }
 
     /// What to wait for at the end.
-    pub(crate) fn goodbye(&self) -> Goodbye {
+    pub fn goodbye(&self) -> Goodbye {
         self.goodbye.clone()
+    }
+
+    /// Does what concerns the tasks of peers; everything else is left alone.
+    pub fn carry_out(&mut self, effect: BgpEffect) {
+        match effect {
+            BgpEffect::Routes { peer, changes } => self.tell(&peer, Command::Routes(changes)),
+            BgpEffect::Session { peer, config } => self.tell(&peer, Command::Session(config)),
+            BgpEffect::End { peer } => self.tell(&peer, Command::End),
+            BgpEffect::Status(..)
+            | BgpEffect::Actual(_)
+            | BgpEffect::Announced { .. }
+            | BgpEffect::Sessions(_) => {}
+        }
     }
 
     /// Tells the task of a peer, which is started where there is none.

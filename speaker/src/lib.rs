@@ -15,7 +15,7 @@
 //! watched kind has been listed once; once it is, an API server that goes away changes nothing.
 
 pub mod args;
-mod bgp;
+pub mod bgp;
 mod board;
 pub mod core;
 pub mod counts;

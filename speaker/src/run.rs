@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::args::Args;
-use crate::bgp::{Command, Peers, Report};
+use crate::bgp::{Peers, Report};
 use crate::board::{Board, BoardHands};
 use crate::core::{BgpEffect, Core, Effect, Input, NodeFacts};
 use crate::counts::Counts;
@@ -321,9 +321,9 @@ impl Owner {
 
     fn carry_out_bgp(&mut self, effect: BgpEffect) {
         match effect {
-            BgpEffect::Routes { peer, changes } => self.peers.tell(&peer, Command::Routes(changes)),
-            BgpEffect::Session { peer, config } => self.peers.tell(&peer, Command::Session(config)),
-            BgpEffect::End { peer } => self.peers.tell(&peer, Command::End),
+            BgpEffect::Routes { .. } | BgpEffect::Session { .. } | BgpEffect::End { .. } => {
+                self.peers.carry_out(effect);
+            }
             BgpEffect::Status(service, want) => self.tell_bgp_status(StatusInput::Want(service, want)),
             BgpEffect::Actual(change) => self.tell_bgp_status(StatusInput::Actual(change)),
             BgpEffect::Announced { service, address, on } => {

@@ -16,6 +16,8 @@ pub(crate) enum Subject {
     Config,
     /// Allocations, and exchanges of addresses at a high fill.
     Ipam,
+    /// Routes at routers: thousands of Services, one change, a hundred routers, and the memory for them. Needs root.
+    Bgp,
     /// Admission reviews a second by the controller with a large configuration, and how long one takes.
     Webhook,
 }
@@ -34,6 +36,7 @@ pub(crate) fn run(subject: Option<Subject>) -> Result<()> {
         Subject::Controller => ("e2e", "controller"),
         Subject::Config => ("config", "config"),
         Subject::Ipam => ("ipam", "allocation"),
+        Subject::Bgp => ("speaker", "bgp"),
         Subject::Webhook => ("controller", "webhook"),
     };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

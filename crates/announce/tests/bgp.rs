@@ -195,12 +195,14 @@ fn excluded_nodes_announce_where_that_is_ignored() {
     assert!(cluster.told().is_ok());
 }
 
+/// What is special, how the cluster comes to be so, and the routes and peers that follow.
+type RouteCase = (&'static str, fn(&mut Cluster), &'static [&'static str], &'static [&'static str]);
+
 #[test]
 fn routes_carry_what_the_advertisements_say() {
     let both = vec!["tor-a".to_owned(), "tor-b".to_owned()];
     let dual = |c: &mut Cluster| c.service.addresses.push("fc00::1".parse().expect("an address"));
-    type Case = (&'static str, fn(&mut Cluster), &'static [&'static str], &'static [&'static str]);
-    let cases: [Case; 7] = [
+    let cases: [RouteCase; 7] = [
         ("plain", |_| {}, &["10.20.30.1/32 by adv0"], &["tor-a", "tor-b"]),
         (
             "communities, by name too, and a preference",
@@ -362,7 +364,7 @@ fn a_pool_that_bgp_announces_needs_no_layer_2() {
         match expected {
             None => assert_eq!(text, None, "{what}"),
             Some(start) => {
-                assert!(text.as_ref().is_some_and(|text| text.starts_with(start)), "{what}: {text:?}")
+                assert!(text.as_ref().is_some_and(|text| text.starts_with(start)), "{what}: {text:?}");
             }
         }
     }

@@ -22,7 +22,7 @@ pub(crate) const ASN: u32 = 64_513;
 /// zebra, which tells the bgpds of the host `router` of its interfaces; they put no routes into the kernel. Ends, and its
 /// folder with it, when it is dropped.
 pub(crate) struct Zebra {
-    /// Where its user can reach it, who may not look into the folders of a cluster.
+    /// Where its user can reach it, who may not look into the folders of a cluster; also for the sockets of all routers.
     folder: PathBuf,
     _process: Spawned,
 }
@@ -49,6 +49,13 @@ impl Zebra {
 
     fn socket(&self) -> PathBuf {
         self.folder.join("api")
+    }
+
+    /// A new folder for the sockets of a router.
+    pub(crate) fn sockets(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(folder)
     }
 }
 
@@ -87,6 +94,7 @@ impl<'a> Settings<'a> {
 /// A running bgpd. Ends when it is dropped.
 pub(crate) struct Frr {
     folder: PathBuf,
+    sockets: PathBuf,
     asn: u32,
     _process: Spawned,
 }
@@ -125,15 +133,16 @@ impl Frr {
         let file = |name: &str| folder.join(name).display().to_string();
         fs::write(folder.join("bgpd.conf"), text).context("writing bgpd.conf")?;
         let port = settings.port.to_string();
+        let folder_of_sockets = world.zebra.sockets(settings.name)?;
         let (configuration, pid, sockets) =
-            (file("bgpd.conf"), file("bgpd.pid"), folder.display().to_string());
+            (file("bgpd.conf"), file("bgpd.pid"), folder_of_sockets.display().to_string());
         let socket = world.zebra.socket().display().to_string();
         let kernel: &[&str] = if settings.prefix.is_empty() { &["-n", "-z", &socket] } else { &["-Z"] };
         let own =
             [BGPD, "-f", &configuration, "-i", &pid, "--vty_socket", &sockets, "-S", "-P", "0", "-p", &port];
         let words = [settings.prefix, &own, kernel].concat();
         let process = cluster.spawn("router", &words, &folder.join("output"))?;
-        let frr = Self { folder, asn: settings.asn, _process: process };
+        let frr = Self { folder, sockets: folder_of_sockets, asn: settings.asn, _process: process };
         wait_for("an answer of bgpd", SOON, || frr.show("show bgp summary json"))?;
         Ok(frr)
     }
@@ -141,7 +150,7 @@ impl Frr {
     /// Runs commands in one session of vtysh; what they print.
     pub(crate) fn vtysh(&self, commands: &[&str]) -> Result<String> {
         let mut command = process::Command::new("vtysh");
-        command.arg("--vty_socket").arg(&self.folder);
+        command.arg("--vty_socket").arg(&self.sockets);
         for line in commands {
             command.args(["-c", line]);
         }

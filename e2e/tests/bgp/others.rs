@@ -6,28 +6,39 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Spawned, wait_for};
+use e2e::{Spawned, wait_for};
 use serde_json::{Value, json};
 
 use crate::support::{ROUTER_V6, Room, SOON, World};
 
-/// A running BIRD, which puts what it learns into the kernel of the host, by all next hops (ECMP).
+/// A running BIRD.
 pub(crate) struct Bird {
-    folder: PathBuf,
+    socket: PathBuf,
     _process: Spawned,
 }
 
 impl Bird {
-    /// Starts a BIRD with neighbors of another AS at these addresses.
-    pub(crate) fn start(cluster: &Cluster, name: &str, port: u16, neighbors: &[String]) -> Result<Self> {
+    /// Starts a BIRD with neighbors of another AS at these addresses. `kernel`: it puts what it learns into the kernel of
+    /// the host, by all next hops (ECMP).
+    pub(crate) fn start(
+        world: &World,
+        name: &str,
+        port: u16,
+        neighbors: &[String],
+        kernel: bool,
+    ) -> Result<Self> {
+        let cluster = &world.cluster;
+        let socket = world.zebra.sockets(name)?.join("bird.ctl");
         let folder = cluster.instance().logs().join("routers").join(name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let mut text = format!(
-            "log \"{}/log\" all;\nrouter id 192.0.2.254;\nprotocol device {{ scan time 2; }}\n\
-             protocol kernel {{ ipv4 {{ export all; import none; }}; merge paths yes; }}\n\
-             protocol kernel {{ ipv6 {{ export all; import none; }}; merge paths yes; }}\n",
+            "log \"{}/log\" all;\nrouter id 192.0.2.254;\nprotocol device {{ scan time 2; }}\n",
             folder.display()
         );
+        for family in ["ipv4", "ipv6"].into_iter().filter(|_| kernel) {
+            text +=
+                &format!("protocol kernel {{ {family} {{ export all; import none; }}; merge paths yes; }}\n");
+        }
         for (i, neighbor) in neighbors.iter().enumerate() {
             text += &format!(
                 "protocol bgp node{i} {{\n  local port {port} as 64513;\n  neighbor {neighbor} as 64512;\n  passive;\n  \
@@ -36,17 +47,25 @@ impl Bird {
         }
         fs::write(folder.join("bird.conf"), text).context("writing bird.conf")?;
         let file = |name: &str| folder.join(name).display().to_string();
-        let words =
-            ["bird", "-f", "-c", &file("bird.conf"), "-s", &file("bird.ctl"), "-P", &file("bird.pid")];
+        let words = [
+            "bird",
+            "-f",
+            "-c",
+            &file("bird.conf"),
+            "-s",
+            &socket.display().to_string(),
+            "-P",
+            &file("bird.pid"),
+        ];
         let process = cluster.spawn("router", &words, &folder.join("output"))?;
-        let bird = Self { folder, _process: process };
+        let bird = Self { socket, _process: process };
         wait_for("an answer of BIRD", SOON, || bird.ask("show status"))?;
         Ok(bird)
     }
 
     /// What BIRD answers.
     pub(crate) fn ask(&self, command: &str) -> Result<String> {
-        let output = Command::new("birdc").arg("-s").arg(self.folder.join("bird.ctl")).arg(command).output();
+        let output = Command::new("birdc").arg("-s").arg(&self.socket).arg(command).output();
         let output = output.context("starting birdc")?;
         ensure!(output.status.success(), "birdc {command}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -112,7 +131,7 @@ pub(crate) fn a_client_reaches_pods_on_all_nodes_through_bird(world: &World) -> 
         let setting = format!("net.{family}.fib_multipath_hash_policy=1");
         world.cluster.run("router", &["sysctl", "-qw", &setting])?;
     }
-    let bird = Bird::start(&world.cluster, "bird", room.port(), &world.nodes_v4())?;
+    let bird = Bird::start(world, "bird", room.port(), &world.nodes_v4(), true)?;
     room.peer(&json!({"dualStackAddressFamily": true}))?;
     room.service("bird", &[room.address(1), room.address_v6(1)], &json!({"externalTrafficPolicy": "Local"}))?;
     for address in [room.address(1), room.address_v6(1)] {
