@@ -118,6 +118,16 @@ pub struct Args {
     #[arg(long, env = "METALLB_BGP_DEBOUNCE_TIMEOUT", value_name = "MILLISECONDS", default_value = "", hide_default_value = true, value_parser = milliseconds)]
     pub bgp_debounce_timeout: String,
 
+    /// Seconds between asking routers to take other ways (graceful shutdown, RFC 8326) and withdrawing all routes, when the
+    /// speaker is told to end; not for BGPPeers with graceful restart. To be less than the Pod's grace period
+    #[arg(long, env = "METALLB_BGP_DRAIN_TIME", value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub bgp_drain_time: u64,
+
+    /// Let routes outlive NOTIFICATIONs of BGP, too, for BGPPeers with graceful restart (RFC 8538)
+    #[arg(long, env = "METALLB_BGP_NOTIFICATION_RESTART", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
+    pub bgp_notification_restart: bool,
+
     /// Namespace of frr-k8s; known for the sake of existing manifests and without effect: there is no frr-k8s
     #[arg(long, env = "FRRK8S_NAMESPACE", value_name = "NAME")]
     pub frrk8s_namespace: Option<String>,

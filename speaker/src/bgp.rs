@@ -20,10 +20,10 @@ use std::time::Duration;
 use bgp::rib::Change;
 use bgp::session::Config;
 use metrics::Metrics;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::core::{BgpEffect, BgpInput, SessionReport};
 use counts::BgpCounts;
@@ -59,19 +59,36 @@ pub struct Peers {
     reports: mpsc::UnboundedSender<Report>,
     counts: BgpCounts,
     forwarding: Forwarding,
+    leaving: watch::Sender<bool>,
     goodbye: Goodbye,
 }
 
 /// The end of all tasks, to be waited for.
-#[derive(Clone, Debug, Default)]
-pub struct Goodbye(TaskTracker);
+#[derive(Clone, Debug)]
+pub struct Goodbye {
+    tasks: TaskTracker,
+    leaving: watch::Sender<bool>,
+}
 
 impl Goodbye {
+    /// Asks routers to take other ways, and gives them this time for it. Those that keep routes over a restart are left
+    /// alone.
+    pub async fn announced(&self, time: Duration) {
+        if !time.is_zero() && !self.tasks.is_empty() {
+            info!(seconds = time.as_secs(), "routers are asked to take other ways (RFC 8326)");
+            self.leaving.send_replace(true);
+            sleep(time).await;
+        }
+    }
+
     /// Waits until every session has ended, once [`Peers`] is dropped.
     pub async fn said(self) {
-        self.0.close();
-        if timeout(GOODBYE, self.0.wait()).await.is_err() {
-            warn!(sessions = self.0.len(), "some sessions did not end in time: their routers will notice");
+        self.tasks.close();
+        if timeout(GOODBYE, self.tasks.wait()).await.is_err() {
+            warn!(
+                sessions = self.tasks.len(),
+                "some sessions did not end in time: their routers will notice"
+            );
         }
     }
 }
@@ -80,13 +97,15 @@ impl Peers {
     /// No peers yet. What they have to say comes by the channel.
     pub fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
+        let (leaving, _) = watch::channel(false);
         let peers = Self {
             node: node.to_owned(),
             tasks: BTreeMap::new(),
             reports,
             counts: BgpCounts::new(metrics),
             forwarding: Forwarding::default(),
-            goodbye: Goodbye::default(),
+            goodbye: Goodbye { tasks: TaskTracker::new(), leaving: leaving.clone() },
+            leaving,
         };
         (peers, receiver)
     }
@@ -139,8 +158,9 @@ impl Peers {
             reports: self.reports.clone(),
             counts: self.counts.clone(),
             forwarding: self.forwarding.clone(),
+            leaving: self.leaving.subscribe(),
         };
-        self.goodbye.0.spawn(driver.run());
+        self.goodbye.tasks.spawn(driver.run());
         sender
     }
 }

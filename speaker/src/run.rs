@@ -59,7 +59,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let exclude = Exclude::read(&args.exclude_file)?;
     let settings =
         Settings { node: node.clone(), class: args.class(), ignore_exclude: args.ignore_exclude_lb };
-    let facts = NodeFacts { name: node.clone(), address: args.host_v4(), notification_restart: false };
+    let facts = NodeFacts {
+        name: node.clone(),
+        address: args.host_v4(),
+        notification_restart: args.bgp_notification_restart,
+    };
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
@@ -129,7 +133,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if leaving::leaves_for_good(&client, &namespace, &node).await {
             retire(&failover, &inputs).await;
         }
-        hand_over(&drained).await;
+        let drain_time = Duration::from_secs(args.bgp_drain_time);
+        tokio::join!(hand_over(&drained), goodbye.announced(drain_time));
         info!("no address is answered for any more");
     };
     tokio::select! {

@@ -15,13 +15,13 @@ use l2::Instant;
 use net::Family;
 use sockets::{Hops, TcpOptions, boot_time, connect_tcp, nearby_addresses};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::counts::{BgpCounts, SessionCounts};
 use super::forwarding::Forwarding;
-use super::wire::{READ, Wire};
+use super::wire::{LAST_READS, READ, Wire};
 use super::{Command, Report};
 use crate::core::SessionReport;
 
@@ -41,6 +41,8 @@ pub(super) struct Driver {
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) counts: BgpCounts,
     pub(super) forwarding: Forwarding,
+    /// Whether the speaker is about to end for good.
+    pub(super) leaving: watch::Receiver<bool>,
 }
 
 /// The task once it knows what the session is to be.
@@ -65,6 +67,7 @@ enum Event {
     Readable,
     Writable,
     Timeout,
+    Leaving,
 }
 
 fn now() -> Instant {
@@ -141,8 +144,12 @@ impl Running {
                 }
                 Event::Attempt(result) => self.attempted(result),
                 Event::Readable => self.read(&mut buffer),
-                Event::Writable => {}
-                Event::Timeout => self.timeout(),
+                Event::Writable | Event::Timeout => {}
+                Event::Leaving => self.leave(),
+            }
+            // Also where a router sends so much that it never is silence that the task waits for.
+            if self.is_due() {
+                self.timeout();
             }
         }
     }
@@ -195,6 +202,8 @@ impl Running {
         tokio::select! {
             biased;
             command = driver.commands.recv() => Event::Command(command),
+            // Without a sender the commands end, too.
+            Ok(()) = driver.leaving.changed() => Event::Leaving,
             // An error shows when the socket is read.
             _ = readable => Event::Readable,
             _ = writable => Event::Writable,
@@ -258,6 +267,14 @@ impl Running {
         }
     }
 
+    /// All routes are about to be withdrawn, unless the router keeps them (RFC 8326).
+    fn leave(&mut self) {
+        let leaving = *self.driver.leaving.borrow_and_update();
+        if !self.session.negotiated().is_some_and(|terms| terms.graceful_restart) {
+            self.handle(Input::Leaving(leaving));
+        }
+    }
+
     /// Hands on what came.
     fn read(&mut self, buffer: &mut [u8]) {
         let Some(wire) = &self.wire else { return };
@@ -279,11 +296,10 @@ impl Running {
         self.handle(Input::Closed { connection, error });
     }
 
-    /// The deadline has come; what came before it counts first.
+    /// A deadline has come; what came before it counts first.
     fn timeout(&mut self) {
-        while self.is_due()
-            && let Some(wire) = &self.wire
-        {
+        for _ in 0..LAST_READS {
+            let Some(wire) = self.wire.as_ref().filter(|_| self.is_due()) else { break };
             let (connection, bytes) = (wire.id, wire.arrived());
             if bytes.is_empty() {
                 break;

@@ -8,9 +8,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-/// How much is read at once. Also what closing reads at most, so many times.
+/// How much is read at once, and how often at most before something else is done.
 pub(super) const READ: usize = 16_384;
-const LAST_READS: usize = 64;
+pub(super) const LAST_READS: usize = 64;
 
 /// A connection and what it has not taken yet. That is bounded: more routes are only asked for when all is written.
 #[derive(Debug)]

@@ -196,9 +196,7 @@ impl Core {
             self.set_peers(out);
         }
         if stale || !changed.is_empty() && self.index.has_different_preferences() {
-            for peer in self.bgp.wanted.keys() {
-                self.bgp.sessions.set_conflicts(peer, &self.bgp.tables.conflicts(peer));
-            }
+            self.bgp.sessions.set_conflicts(&self.bgp.tables.conflicts());
         }
         if let Some(views) = self.bgp.sessions.take_changed() {
             out.push(Effect::Bgp(BgpEffect::Sessions(views)));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::packet::{
-    AfiSafi, Capability, Context, ErrorCode, GracefulRestart, MessageType, Notification, Open, RestartFamily,
-    Stream, Update, keepalive,
+    AfiSafi, Capability, Community, Context, ErrorCode, GracefulRestart, MessageType, Notification, Open,
+    RestartFamily, Stream, Update, keepalive,
 };
 use bgp::rib::Route;
 use bgp::session::{Config, Opening, PeerAsn, RestartConfig};
@@ -259,4 +259,23 @@ async fn only_what_the_session_is_made_of_ends_it() {
     assert_eq!(router.notification().await.error, ErrorCode::CONFIGURATION_CHANGE);
     let mut router = fixture.establish(false).await;
     assert_eq!(router.update().await.0, ["192.0.2.9/32"], "a new one has all routes");
+}
+
+#[tokio::test]
+async fn routers_are_asked_to_take_other_ways_before_routes_go() {
+    let mut fixture = Fixture::new().await;
+    fixture.tell(routes(&["192.0.2.1/32"], true));
+    fixture.start(false);
+    let mut router = fixture.establish(false).await;
+    assert_eq!(router.update().await.0, ["192.0.2.1/32"]);
+    let goodbye = fixture.peers.goodbye();
+    let (_, (kind, body)) = tokio::join!(goodbye.announced(Duration::from_millis(1)), router.next());
+    assert_eq!(kind, MessageType::Update);
+    let context =
+        Context { four_octet_as: true, internal: false, families: FAMILIES, extended_next_hop: false };
+    let update = Update::parse(&body, context).expect("valid").update;
+    assert_eq!(update.attributes.communities, [Community::GRACEFUL_SHUTDOWN]);
+    assert_eq!(update.announced.len(), 1, "it is still there");
+    drop(fixture.peers);
+    assert_eq!(router.notification().await.error, ErrorCode::ADMINISTRATIVE_SHUTDOWN);
 }

@@ -1,6 +1,7 @@
 //! What users hear of sessions: conditions, and events on BGPPeers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -81,11 +82,12 @@ impl Sessions {
         refused
     }
 
-    /// Notes the routes of the peer for which different local preferences are asked.
-    pub(super) fn set_conflicts(&mut self, peer: &str, prefixes: &BTreeSet<IpNet>) {
+    /// Notes the routes of each peer for which different local preferences are asked.
+    pub(super) fn set_conflicts(&mut self, prefixes: &BTreeMap<&str, Rc<BTreeSet<IpNet>>>) {
         self.dirty = true;
-        if let Some(session) = self.all.get_mut(peer) {
-            session.conflicts = (!prefixes.is_empty()).then(|| {
+        for (peer, session) in &mut self.all {
+            let prefixes = prefixes.get(peer.as_str()).filter(|prefixes| !prefixes.is_empty());
+            session.conflicts = prefixes.map(|prefixes| {
                 format!("Services ask for different localPref of {}: the highest is told", listed(prefixes))
             });
         }

@@ -8,6 +8,7 @@
 //! change do not grow with their number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use announce::{Ask, ServiceKey};
@@ -107,10 +108,13 @@ impl Tables {
         changes
     }
 
-    /// The prefixes for which the peer's advertisements ask for different local preferences, in order.
-    pub(super) fn conflicts(&self, peer: &str) -> BTreeSet<IpNet> {
-        let table = self.audiences.get(peer).and_then(|audience| self.tables.get(audience));
-        table.into_iter().flat_map(|table| table.aggregates.conflicts()).collect()
+    /// For each peer the prefixes for which its advertisements ask for different local preferences.
+    pub(super) fn conflicts(&self) -> BTreeMap<&str, Rc<BTreeSet<IpNet>>> {
+        let of_table = |table: &Table| Rc::new(table.aggregates.conflicts().collect());
+        let found: BTreeMap<&Audience, Rc<BTreeSet<IpNet>>> =
+            self.tables.iter().map(|(audience, table)| (audience, of_table(table))).collect();
+        let of_peer = |audience: &Audience| found.get(audience).map(Rc::clone).unwrap_or_default();
+        self.audiences.iter().map(|(peer, audience)| (peer.as_str(), of_peer(audience))).collect()
     }
 }
 
@@ -214,9 +218,8 @@ mod tests {
         let mut tables = Tables::default();
         tables.set_audiences(audiences(&[("a", &["one", "two"])]), std::iter::empty());
         tables.set(&service("web"), &[ask("192.0.2.0/24", "one", Some(5))]);
-        assert_eq!(tables.conflicts("a").len(), 0);
+        assert_eq!(tables.conflicts()["a"].len(), 0);
         tables.set(&service("dns"), &[ask("192.0.2.0/24", "two", Some(6))]);
-        assert_eq!(tables.conflicts("a").len(), 1);
-        assert_eq!(tables.conflicts("gone").len(), 0);
+        assert_eq!(tables.conflicts()["a"].len(), 1);
     }
 }
