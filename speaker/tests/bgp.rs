@@ -58,7 +58,7 @@ fn slice(service: &str, ready: bool) -> Input {
 
 fn node(labels: &[(&str, &str)]) -> Input {
     let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Input::Node(Change::Apply(ObjectKey::new("", NODE), Node { labels, network_unavailable: false }))
+    Input::Node(Change::Apply(ObjectKey::new("", NODE), Node { labels, ..Node::default() }))
 }
 
 fn secret(password: &str) -> Input {

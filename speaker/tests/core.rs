@@ -12,7 +12,9 @@ use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{BgpInput, Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
+use speaker::core::{
+    BgpInput, Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want,
+};
 use speaker::exclude::Exclude;
 use speaker::front::Front;
 

@@ -45,7 +45,7 @@ impl Default for Cluster {
                 ..Service::default()
             },
             endpoints: vec![NODE, "iris2"],
-            node: Node { labels: labels(&[("rack", "a")]), network_unavailable: false },
+            node: Node { labels: labels(&[("rack", "a")]), network_unavailable: false, ..Node::default() },
             advertisements: vec![json!({})],
             l2_advertisements: Vec::new(),
             peers: vec![("tor-a", peer("192.0.2.254")), ("tor-b", peer("192.0.2.253"))],
