@@ -44,9 +44,10 @@ kubernetes: prepare ## Compiles Kubernetes for the tests, once for a machine.
 	@$(CARGO) run --quiet --locked --package e2e -- build
 
 .PHONY: generate
-generate: xtask-program ## Writes all generated files: CRDs and manifests.
+generate: xtask-program ## Writes all generated files: CRDs, manifests, the bundle for OLM.
 	@$(CARGO) xtask crdgen
 	@$(CARGO) xtask manifests
+	@$(CARGO) xtask bundle
 
 .PHONY: manifests
 manifests: generate ## Writes config/manifests/metallb-operator.yaml, the one file to install from.
@@ -62,6 +63,7 @@ check: xtask-program ## Formatting, clippy, layers, generated files.
 	@$(CARGO) xtask layers
 	@$(CARGO) xtask crdgen --check
 	@$(CARGO) xtask manifests --check
+	@$(CARGO) xtask bundle --check
 
 .PHONY: test-unit
 test-unit: prepare ## Tests that need no cluster. Some make network namespaces of their own and need root.

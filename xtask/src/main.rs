@@ -1,6 +1,8 @@
 //! The project's own chores: generated files, images and checks. `cargo xtask --help` lists them.
 
 mod bench;
+mod bundle;
+mod catalog;
 mod crdgen;
 mod images;
 mod layers;
@@ -31,6 +33,10 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Writes bundle/, the operator as OLM installs it, from config/.
+    Bundle(bundle::Options),
+    /// Writes a catalog of bundles, from which OLM installs and upgrades.
+    Catalog(catalog::Options),
     /// Builds the static programs and writes their OCI images into build/images/.
     Images(images::Options),
     /// Measures, and prints one line a figure; fails where a bound is missed.
@@ -46,6 +52,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Crdgen { check } => crdgen::run(check),
         Chore::Manifests { check } => manifests::run(check),
+        Chore::Bundle(options) => bundle::run(&options),
+        Chore::Catalog(options) => catalog::run(&options),
         Chore::Images(options) => images::run(&options),
         Chore::Bench { subject } => bench::run(subject),
         Chore::Layers => layers::run(),
