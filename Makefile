@@ -80,8 +80,16 @@ test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test bgp
 	@$(CARGO) test --package e2e --locked --test leftovers
 
+.PHONY: olm
+olm: kubernetes ## Compiles the Operator Lifecycle Manager and its validators for the tests, once for a machine.
+	@$(CARGO) run --quiet --locked --package e2e -- build --olm
+
+.PHONY: test-olm
+test-olm: olm images ## The bundle before its validators, and installed, upgraded and removed by the real OLM.
+	@$(CARGO) test --package e2e --locked --test olm
+
 .PHONY: test
-test: check test-unit test-e2e ## Everything that has to pass before a change lands.
+test: check test-unit test-e2e test-olm ## Everything that has to pass before a change lands.
 
 .PHONY: soak
 soak: kubernetes images ## The long tests: random cases by the ten thousand, the end-to-end suite three times over, 50 kills.

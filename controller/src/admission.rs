@@ -7,6 +7,7 @@
 //! ```
 
 mod judge;
+mod metallb;
 mod view;
 
 use std::path::Path;
@@ -73,7 +74,9 @@ fn routes(latest: &channel::Receiver<Latest>, namespace: &str) -> Routes {
     let convert =
         |object, version: &str| api::convert_bgp_peer(object, version).map_err(|error| error.to_string());
     let namespace: Arc<str> = namespace.into();
-    Reviewed::ALL.into_iter().fold(Routes::new().convert("/convert", convert), |routes, kind| {
+    let routes = Routes::new().convert("/convert", convert);
+    let routes = routes.review(metallb::PATH, |request| async move { metallb::judge(&request) });
+    Reviewed::ALL.into_iter().fold(routes, |routes, kind| {
         let (latest, namespace) = (latest.clone(), namespace.clone());
         routes.review(kind.path(), move |request| {
             let (latest, namespace) = (latest.borrow().clone(), namespace.clone());

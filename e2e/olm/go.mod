@@ -1,4 +1,6 @@
-module github.com/metallb-rs/metallb-rs/e2e/olm
+// The Operator Lifecycle Manager and its tools for the tests: the programs olm, catalog and opm as they are, and
+// validate (validate/main.go), which judges bundles. Built together, for they share most of what they are made of.
+module metallb.io/e2e/olm
 
 go 1.26.3
 

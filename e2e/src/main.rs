@@ -128,7 +128,11 @@ enum Verb {
         state: Power,
     },
     /// Build and cache Kubernetes.
-    Build,
+    Build {
+        /// And the Operator Lifecycle Manager.
+        #[arg(long)]
+        olm: bool,
+    },
     /// Show the load balancer at work on the cluster, which is started first, and leave it up.
     Demo,
     /// Open new flows to an address and print which got no answer; what the tests run on the client.
@@ -218,7 +222,13 @@ fn run(Arguments { instance, verb }: Arguments) -> Result<()> {
         Verb::Flows { address, tcp, udp, rate, count } => {
             e2e::flows::run(&Flows { address, ports: (tcp, udp), rate, count })
         }
-        Verb::Build => e2e::build(&Progress::new()),
+        Verb::Build { olm } => {
+            e2e::build(&Progress::new())?;
+            if olm {
+                e2e::OlmPrograms::built(&Progress::new())?;
+            }
+            Ok(())
+        }
         Verb::Preflight { install } => {
             if install {
                 e2e::install_packages(&Progress::new())?;

@@ -15,7 +15,7 @@ use nix::{
     unistd::Uid,
 };
 
-use crate::{artifacts, instance::Instance, packages, process};
+use crate::{artifacts, go, instance::Instance, packages, process};
 
 /// Each kubelet, containerd and shim takes some; the kernel's default is 128.
 const INOTIFY_INSTANCES: u64 = 1024;
@@ -60,8 +60,8 @@ pub fn check() -> Result<Machine> {
         missing.push(format!("{error:#}, or set METALLB_RS_DATA to another folder"));
     }
     // Kubernetes is built once; then neither is needed again.
-    if let Some(folder) = artifacts::kube_to_build()? {
-        if let Err(error) = artifacts::go() {
+    if let Some(folder) = artifacts::kubernetes().to_build()? {
+        if let Err(error) = go::go() {
             missing.push(format!("{error:#}"));
         }
         if let Err(error) = space(&folder, BUILD_MEGABYTES) {

@@ -22,7 +22,6 @@ pub mod pods;
 mod reconcile;
 pub mod settings;
 pub mod status;
-pub mod validate;
 mod watches;
 
 use std::future::Future;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use api::MetalLB;
 use api::names::METALLB_NAME;
+use config::metallb::validate;
 use futures::StreamExt;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::watcher;
@@ -20,7 +21,6 @@ use crate::failure::Failure;
 use crate::health::{self, Surroundings};
 use crate::settings::Environment;
 use crate::status::{self, Problem, Verdict};
-use crate::validate::validate;
 use crate::watches::{self, Known};
 
 /// The first pause after a failure.

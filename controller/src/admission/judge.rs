@@ -141,7 +141,7 @@ pub(super) async fn judge(
 /// Whether an update changes nothing that counts: annotations, owners or finalizers only. Such a one is let through
 /// although the object may have been stored invalid by an older version: tools that keep their notes on it shall not
 /// be held up.
-fn says_the_same(request: &AdmissionRequest) -> bool {
+pub(super) fn says_the_same(request: &AdmissionRequest) -> bool {
     let (Some(new), Some(old)) = (&request.object, &request.old_object) else { return false };
     request.operation == Operation::Update
         && new.data.get("spec") == old.data.get("spec")

@@ -23,6 +23,7 @@ mod error;
 mod index;
 mod l2;
 mod local_pref;
+pub mod metallb;
 mod peer;
 mod pools;
 mod selector;

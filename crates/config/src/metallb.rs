@@ -1,4 +1,5 @@
-//! Whether the operator can do what a MetalLB resource asks for. Pure; the admission webhook asks the same.
+//! The MetalLB resource: whether the operator can do what it asks for. The admission webhook and the operator ask the
+//! same question.
 
 use api::{Config, MetalLBSpec};
 use ipnet::IpNet;
