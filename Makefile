@@ -74,6 +74,7 @@ test-unit: prepare ## Tests that need no cluster. Some make network namespaces o
 test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
 	@$(CARGO) test --package e2e --locked --test webhook
+	@$(CARGO) test --package e2e --locked --test operator
 	@$(CARGO) test --package e2e --locked --test cluster
 	@$(CARGO) test --package e2e --locked --test failover
 	@$(CARGO) test --package e2e --locked --test allocation

@@ -44,6 +44,8 @@ pub struct Options {
     /// Image archives that every node has before its kubelet starts. The sandbox
     /// image of Pods, `metallb-rs.test/pause:dev`, must be among them.
     pub images: Vec<PathBuf>,
+    /// Whether the audit log has all that Pods ask of the API server, and not only what is written.
+    pub audit_reads: bool,
     /// What prints the steps.
     pub progress: Progress,
 }
@@ -55,6 +57,7 @@ impl Options {
             instance: instance.to_owned(),
             nodes: 3,
             images: artifacts::test_images(),
+            audit_reads: false,
             progress: Progress::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Cluster {
             kube: kube.clone(),
             cni: machine.cni,
             images: artifacts::absolute(&options.images)?,
+            audit_reads: options.audit_reads,
             snapshotter: machine.snapshotter,
             cgroup_v1: Cgroups::detect()?.v1(),
         };

@@ -6,20 +6,20 @@
 //! here and not on the object; a new operator applies each object once, and the API server stores nothing when
 //! that changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::FIELD_MANAGER;
-use crate::build::Objects;
+use crate::build::{Extra, MANAGED_BY, Objects};
 use crate::dereference::Live;
 use crate::failure::Failure;
 
@@ -27,8 +27,13 @@ use crate::failure::Failure;
 pub(crate) struct Applier {
     client: Client,
     /// By kind and name; all objects are in one namespace.
-    applied: Mutex<BTreeMap<(String, String), Applied>>,
+    applied: Mutex<BTreeMap<Key, Applied>>,
+    /// What is not wanted and was looked for.
+    absent: Mutex<BTreeSet<Key>>,
 }
+
+/// Kind and name.
+type Key = (String, String);
 
 /// One apply: what was sent, and the object that came of it.
 struct Applied {
@@ -66,16 +71,22 @@ impl Fingerprint {
 impl Applier {
     /// An applier that has not applied anything yet.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, applied: Mutex::default() }
+        Self { client, applied: Mutex::default(), absent: Mutex::default() }
     }
 
     /// Makes the objects so. Gives them as they are then, and what failed; one that fails holds up no other.
     pub(crate) async fn apply(&self, objects: &Objects, live: &Live) -> (Live, Vec<Failure>) {
+        let mut failures = Vec::new();
+        let namespace = objects.speaker.metadata.namespace.as_deref().unwrap_or_default();
+        for extra in &objects.extras {
+            if let Err(failure) = self.extra(extra, namespace).await {
+                failures.push(failure);
+            }
+        }
         let exclude_l2 = self.object(&objects.exclude_l2, live.exclude_l2.as_ref()).await;
         let speakers = self.object(&objects.speakers, live.speakers.as_ref()).await;
         let controller = self.object(&objects.controller, live.controller.as_ref()).await;
         let speaker = self.object(&objects.speaker, live.speaker.as_ref()).await;
-        let mut failures = Vec::new();
         let after = Live {
             exclude_l2: settle(exclude_l2, live.exclude_l2.as_ref(), &mut failures),
             speakers: settle(speakers, live.speakers.as_ref(), &mut failures),
@@ -96,14 +107,66 @@ impl Applier {
     {
         let name = wanted.meta().name.clone().unwrap_or_default();
         let namespace = wanted.meta().namespace.clone().unwrap_or_default();
-        let key = (K::kind(&()).into_owned(), name.clone());
         let body = serde_json::to_value(wanted).expect("API types have string keys and finite numbers");
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        self.make_so(&api, (K::kind(&()).into_owned(), name), &namespace, body, live).await
+    }
+
+    /// Makes an object that is there by request, or takes it away.
+    async fn extra(&self, extra: &Extra, namespace: &str) -> Result<(), Failure> {
+        let resource = extra.kind.resource();
+        let key = (resource.kind.clone(), extra.name.to_owned());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        if extra.wanted.is_none() && locked(&self.absent).contains(&key) {
+            return Ok(());
+        }
+        let live = api.get_opt(extra.name).await;
+        let live = live
+            .map_err(|error| Failure::new(format!("reading {} {namespace}/{}", key.0, extra.name), error))?;
+        let Some(wanted) = &extra.wanted else {
+            // Whoever has one of that name keeps it.
+            if live.is_some_and(|live| is_ours(&live.metadata)) {
+                let gone = api.delete(extra.name, &DeleteParams::default()).await;
+                gone.map_err(|error| {
+                    Failure::new(format!("deleting {} {namespace}/{}", key.0, extra.name), error)
+                })?;
+                tracing::info!(
+                    kind = key.0,
+                    object = format!("{namespace}/{}", extra.name),
+                    "deleted: not asked for"
+                );
+            }
+            locked(&self.absent).insert(key);
+            return Ok(());
+        };
+        match self.make_so(&api, key.clone(), namespace, wanted.clone(), live.as_ref()).await {
+            // As long as its definition is missing, a watch waits for it and starts the next attempt.
+            Err(failure) if live.is_none() && failure.is_unknown_kind() => {
+                tracing::warn!(kind = key.0, why = %failure, "is asked for, and this cluster does not know the kind");
+                Ok(())
+            }
+            result => result.map(drop),
+        }
+    }
+
+    /// Applies an object unless it is so already; the object then.
+    async fn make_so<K>(
+        &self,
+        api: &Api<K>,
+        key: Key,
+        namespace: &str,
+        body: Value,
+        live: Option<&K>,
+    ) -> Result<K, Failure>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+    {
+        let name = key.1.clone();
         if let Some(live) = live
             && self.is_so(&key, &body, live.meta())
         {
             return Ok(live.clone());
         }
-        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &parameters, &Patch::Apply(&body)).await;
         let applied =
@@ -115,21 +178,27 @@ impl Applier {
             Some(false) => tracing::info!(kind = key.0, object, "changed to what the MetalLB resource says"),
             Some(true) => tracing::debug!(kind = key.0, object, "is as the MetalLB resource says"),
         }
-        self.remembered().insert(key, Applied { sent: body, left });
+        locked(&self.applied).insert(key, Applied { sent: body, left });
         Ok(applied)
     }
 
     /// Whether the object is as our last apply left it, and that is what is wanted now.
-    fn is_so(&self, key: &(String, String), wanted: &Value, live: &ObjectMeta) -> bool {
-        self.remembered()
+    fn is_so(&self, key: &Key, wanted: &Value, live: &ObjectMeta) -> bool {
+        locked(&self.applied)
             .get(key)
             .is_some_and(|last| last.sent == *wanted && last.left == Fingerprint::of(live))
     }
+}
 
-    /// Nothing panics while it is held, and what is in it would still be true.
-    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Applied>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing panics while it is held, and what is in it would still be true.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an operator made the object.
+fn is_ours(metadata: &ObjectMeta) -> bool {
+    let labels = metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == FIELD_MANAGER)
 }
 
 /// The object after an attempt: as applied, or, where that failed, as it was.

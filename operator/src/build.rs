@@ -5,12 +5,14 @@
 //!         ─▶ ConfigMap metallb-speakers    the nodes with a speaker, which the speakers themselves enter
 //!         ─▶ Deployment controller         gives Services their addresses      (controller.rs)
 //!         ─▶ DaemonSet speaker             announces them from every node      (speaker.rs)
+//!         ─▶ by request: policies, monitors, alerts, a dashboard                (extras.rs)
 //! ```
 //!
 //! Names, selectors, container names, environment and ports are those of the existing operator: what selects,
 //! scrapes or patches these objects goes on doing so, and a cluster can be taken over in place.
 
 mod controller;
+mod extras;
 mod pod;
 mod speaker;
 
@@ -22,7 +24,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
 
+use crate::FIELD_MANAGER;
 use crate::settings::Environment;
+
+pub use extras::{Extra, ExtraKind};
 
 /// The name of the controller's Deployment, container, service account and `component` label.
 pub const CONTROLLER: &str = "controller";
@@ -30,6 +35,8 @@ pub const CONTROLLER: &str = "controller";
 pub const SPEAKER: &str = "speaker";
 /// The ConfigMap with the interfaces that Layer 2 leaves alone.
 pub const EXCLUDE_L2: &str = "metallb-excludel2";
+/// The label that says who made an object.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The Secret with the speakers' common key. The controller makes it; the speakers' Pods wait for it.
 const MEMBERLIST_SECRET: &str = "metallb-memberlist";
 
@@ -44,6 +51,8 @@ pub struct Objects {
     pub controller: Deployment,
     /// `speaker`.
     pub speaker: DaemonSet,
+    /// What is made besides, wanted or not.
+    pub extras: Vec<Extra>,
 }
 
 /// Makes the objects of `metallb`, which is valid and stored (it has a uid), in the operator's namespace.
@@ -54,7 +63,15 @@ pub fn build(metallb: &MetalLB, environment: &Environment) -> Objects {
         speakers: speakers(&frame),
         controller: controller::deployment(&frame),
         speaker: speaker::daemon_set(&frame),
+        extras: extras::extras(&frame),
     }
+}
+
+/// The kinds and names of what is made besides the workloads, of whatever resource.
+pub fn wanted_extras(environment: &Environment) -> Vec<(ExtraKind, &'static str)> {
+    let frame = Frame { metallb: &MetalLB::default(), environment };
+    let wanted = extras::extras(&frame).into_iter().filter(|extra| extra.wanted.is_some());
+    wanted.map(|extra| (extra.kind, extra.name)).collect()
 }
 
 /// What every object is made from.
@@ -66,7 +83,7 @@ struct Frame<'a> {
 impl Frame<'_> {
     /// Metadata of an object of ours. The owner lets the API server remove it with the MetalLB resource.
     fn metadata(&self, name: &str, mut labels: BTreeMap<String, String>) -> ObjectMeta {
-        labels.insert("app.kubernetes.io/managed-by".to_owned(), "metallb-operator".to_owned());
+        labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.environment.namespace.clone()),

@@ -13,6 +13,12 @@ impl Failure {
     pub(crate) fn new(what: impl Into<String>, source: kube::Error) -> Self {
         Self { what: what.into(), source: Box::new(source) }
     }
+
+    /// Whether the API server does not have what was asked for: of an apply, which makes what is not there, this says
+    /// that it does not know the kind.
+    pub(crate) fn is_unknown_kind(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.is_not_found())
+    }
 }
 
 /// The API server's own sentence, where it gave one: it names the field or the missing permission.

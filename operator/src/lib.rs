@@ -39,10 +39,14 @@ const FIELD_MANAGER: &str = "metallb-operator";
 /// The Lease that the active replica holds; the existing operator's, so that the two never work at once.
 const LEASE: &str = "metallb.io.metallboperator";
 
+/// The API group by which the existing operator knows OpenShift, too.
+const OPENSHIFT: &str = "route.openshift.io";
+
 /// Runs until the process is told to stop.
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let environment = Environment::read(|name| std::env::var(name).ok())?;
     let client = kube_ext::client().await?;
+    let environment = Environment { openshift: is_openshift(&client).await?, ..environment };
     let probes = Probes::new();
     let serving = serve(&probes, flags.port);
     tracing::info!(
@@ -50,6 +54,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         namespace = environment.namespace,
         controller = environment.controller_image,
         speaker = environment.speaker_image,
+        openshift = environment.openshift,
         "operator starts"
     );
     // A replica that stands by is as ready as it can be: an update of the operator waits for this.
@@ -59,6 +64,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         error = serving => error.map(|never| match never {}),
         done = working => done,
     }
+}
+
+/// Whether the API server is OpenShift's, by a group of resources that only that has.
+async fn is_openshift(client: &kube::Client) -> anyhow::Result<bool> {
+    let groups =
+        client.list_api_groups().await.context("the API server does not say which API groups it has")?;
+    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT))
 }
 
 /// Answers the probes, forever.

@@ -44,7 +44,7 @@ pub(crate) async fn run(
     environment: Environment,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let (known, changes) = watches::start(&client, &environment.namespace);
+    let (known, changes) = watches::start(&client, &environment);
     // All namespaces, so that a resource in the wrong one is told so.
     let metallbs: Api<MetalLB> = Api::all(client.clone());
     let applier = Applier::new(client.clone());

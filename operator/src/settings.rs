@@ -1,7 +1,11 @@
 //! What the operator is told when it starts: flags, and the environment of its Deployment.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use clap::{ArgAction, Parser};
 use telemetry::LogLevel;
+use tls::{CipherSuites, CurvePreferences, MinVersion};
 
 /// Command-line flags. The names are those of the existing operator, so that its Deployment manifests carry over.
 #[derive(Clone, Debug, Parser)]
@@ -16,6 +20,13 @@ use telemetry::LogLevel;
         METRICS_PORT          where controller and speakers serve metrics (9120)\n  \
         OPERAND_LIVENESS_PORT where controller and speakers answer probes (17472)\n  \
         MEMBER_LIST_BIND_PORT where the speakers talk to each other (7946)\n  \
+        DEPLOY_SERVICEMONITORS  have Prometheus scrape by ServiceMonitors; true on OpenShift, else false\n  \
+        DEPLOY_PODMONITORS      have Prometheus scrape by PodMonitors instead (false)\n  \
+        DEPLOY_PROMETHEUSRULES  alerts, as a PrometheusRule (false)\n  \
+        DEPLOY_DASHBOARDS       a Grafana dashboard, as a ConfigMap (false)\n  \
+        DISABLE_NETWORK_POLICIES  make no NetworkPolicies for the Pods of MetalLB and of the operator (false)\n  \
+        TLS_MIN_VERSION, TLS_CIPHER_SUITES, TLS_CURVE_PREFERENCES\n  \
+                              what the servers of controller and speakers accept: see their --tls-… flags\n  \
         POD_NAME              this replica's name in the leader election (the host name)\n  \
         KUBECONFIG            the cluster to work on, outside a Pod"
 )]
@@ -49,6 +60,39 @@ pub struct Environment {
     pub liveness_port: u16,
     /// Port, UDP and TCP, by which the speakers know of each other.
     pub member_port: u16,
+    /// What is made besides, by request.
+    pub extras: Extras,
+    /// Whether this is OpenShift. Not of the environment: whoever has asked the API server sets it.
+    pub openshift: bool,
+}
+
+/// What is made besides the workloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// ServiceMonitors, or PodMonitors, or what the platform has as a rule.
+    pub monitors: Monitors,
+    /// A PrometheusRule with alerts.
+    pub prometheus_rules: bool,
+    /// A ConfigMap with a dashboard for Grafana.
+    pub dashboards: bool,
+    /// No NetworkPolicies.
+    pub without_network_policies: bool,
+    /// The flags about TLS of controller and speakers, which are checked.
+    pub tls: Vec<String>,
+}
+
+/// How Prometheus comes to the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Monitors {
+    /// By ServiceMonitors on OpenShift, not at all elsewhere.
+    #[default]
+    ByPlatform,
+    /// Not at all.
+    None,
+    /// By ServiceMonitors.
+    Services,
+    /// By PodMonitors.
+    Pods,
 }
 
 /// The environment does not say what it must.
@@ -68,6 +112,29 @@ pub enum EnvironmentError {
         value: String,
         /// What would hold without it.
         default: u16,
+    },
+    /// A switch that is neither on nor off.
+    #[error("the environment says {variable}={value:?}: set it to true or false, or leave it out")]
+    Switch {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// Prometheus would scrape everything twice.
+    #[error(
+        "the environment asks for DEPLOY_SERVICEMONITORS and DEPLOY_PODMONITORS: set one of them to true"
+    )]
+    TwoMonitors,
+    /// Controller and speakers would not start with it.
+    #[error("the environment says {variable}={value:?}: {why}")]
+    Tls {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+        /// What is wrong.
+        why: String,
     },
 }
 
@@ -102,7 +169,62 @@ impl Environment {
             metrics_port: port("METRICS_PORT", 9120)?,
             liveness_port: port("OPERAND_LIVENESS_PORT", 17472)?,
             member_port: port("MEMBER_LIST_BIND_PORT", 7946)?,
+            extras: Extras::read(&value)?,
+            openshift: false,
         })
+    }
+
+    /// How Prometheus comes to the metrics here.
+    pub fn monitors(&self) -> Monitors {
+        match self.extras.monitors {
+            Monitors::ByPlatform if self.openshift => Monitors::Services,
+            Monitors::ByPlatform => Monitors::None,
+            monitors => monitors,
+        }
+    }
+}
+
+impl Extras {
+    /// Reads the variables by `value`, which gives none for an empty one.
+    fn read(value: &impl Fn(&'static str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        let switch = |variable| match value(variable).as_deref() {
+            None => Ok(None),
+            Some("true" | "True" | "TRUE" | "1") => Ok(Some(true)),
+            Some("false" | "False" | "FALSE" | "0") => Ok(Some(false)),
+            Some(other) => Err(EnvironmentError::Switch { variable, value: other.to_owned() }),
+        };
+        let monitors = match (switch("DEPLOY_SERVICEMONITORS")?, switch("DEPLOY_PODMONITORS")?) {
+            (Some(true), Some(true)) => return Err(EnvironmentError::TwoMonitors),
+            (Some(true), _) => Monitors::Services,
+            (_, Some(true)) => Monitors::Pods,
+            (Some(false), _) => Monitors::None,
+            (None, _) => Monitors::ByPlatform,
+        };
+        let flags = [
+            tls_flag::<CipherSuites>("TLS_CIPHER_SUITES", "--tls-cipher-suites", value)?,
+            tls_flag::<CurvePreferences>("TLS_CURVE_PREFERENCES", "--tls-curve-preferences", value)?,
+            tls_flag::<MinVersion>("TLS_MIN_VERSION", "--tls-min-version", value)?,
+        ];
+        Ok(Self {
+            monitors,
+            prometheus_rules: switch("DEPLOY_PROMETHEUSRULES")?.unwrap_or_default(),
+            dashboards: switch("DEPLOY_DASHBOARDS")?.unwrap_or_default(),
+            without_network_policies: switch("DISABLE_NETWORK_POLICIES")?.unwrap_or_default(),
+            tls: flags.into_iter().flatten().collect(),
+        })
+    }
+}
+
+/// A flag from a variable, whose value is one that controller and speakers read.
+fn tls_flag<T: FromStr<Err: Display>>(
+    variable: &'static str,
+    flag: &str,
+    value: &impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<String>, EnvironmentError> {
+    let Some(value) = value(variable) else { return Ok(None) };
+    match value.parse::<T>() {
+        Ok(_) => Ok(Some(format!("{flag}={value}"))),
+        Err(why) => Err(EnvironmentError::Tls { variable, why: why.to_string(), value }),
     }
 }
 
@@ -146,6 +268,46 @@ mod tests {
             let error = read(&variables).expect_err("no port");
             assert!(error.to_string().contains(&format!("METRICS_PORT=\"{wrong}\"")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_made_besides_is_switched_on_and_off() {
+        let extras = |variables: &[(&str, &str)]| read(&[&REQUIRED[..], variables].concat());
+        let default = extras(&[]).expect("complete");
+        assert_eq!(default.extras, Extras::default());
+        assert_eq!(default.monitors(), Monitors::None);
+        assert_eq!(Environment { openshift: true, ..default }.monitors(), Monitors::Services);
+        for (variables, monitors) in [
+            (&[("DEPLOY_SERVICEMONITORS", "true")][..], Monitors::Services),
+            (&[("DEPLOY_SERVICEMONITORS", "false")], Monitors::None),
+            (&[("DEPLOY_PODMONITORS", "1"), ("DEPLOY_SERVICEMONITORS", "0")], Monitors::Pods),
+        ] {
+            let environment = Environment { openshift: true, ..extras(variables).expect("complete") };
+            assert_eq!(environment.monitors(), monitors, "{variables:?}");
+        }
+        for (variables, message) in [
+            (
+                &[("DEPLOY_SERVICEMONITORS", "true"), ("DEPLOY_PODMONITORS", "true")][..],
+                "set one of them to true",
+            ),
+            (&[("DEPLOY_DASHBOARDS", "yes")], "DEPLOY_DASHBOARDS=\"yes\": set it to true or false"),
+            (&[("TLS_MIN_VERSION", "1.3")], "TLS_MIN_VERSION=\"1.3\""),
+            (&[("TLS_CIPHER_SUITES", "NONE")], "TLS_CIPHER_SUITES=\"NONE\""),
+            (&[("TLS_CURVE_PREFERENCES", "x")], "TLS_CURVE_PREFERENCES=\"x\""),
+        ] {
+            let error = extras(variables).expect_err("refused").to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn flags_about_tls_are_handed_on_in_the_known_order() {
+        let variables = [("TLS_MIN_VERSION", "VersionTLS12"), ("TLS_CURVE_PREFERENCES", "29,23")];
+        let environment = read(&[&REQUIRED[..], &variables].concat()).expect("complete");
+        assert_eq!(
+            environment.extras.tls,
+            ["--tls-curve-preferences=29,23", "--tls-min-version=VersionTLS12"]
+        );
     }
 
     #[test]

@@ -9,14 +9,16 @@ use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::api::DynamicObject;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Config;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::build::{CONTROLLER, EXCLUDE_L2, SPEAKER};
+use crate::build::{CONTROLLER, EXCLUDE_L2, ExtraKind, SPEAKER};
 use crate::dereference::BGP_EXTRAS;
+use crate::settings::Environment;
 
 /// How long a status waits for the first lists of Pods and events.
 const FIRST_LISTS: Duration = Duration::from_secs(2);
@@ -40,8 +42,9 @@ impl Known {
     }
 }
 
-/// Watches the objects of the MetalLB resource in `namespace`. The stream tells each time that one of them changed.
-pub(crate) fn start(client: &Client, namespace: &str) -> (Known, BoxStream<'static, ()>) {
+/// Watches the objects of the MetalLB resource in the operator's namespace. The stream tells each time that one of them changed.
+pub(crate) fn start(client: &Client, environment: &Environment) -> (Known, BoxStream<'static, ()>) {
+    let namespace = &environment.namespace;
     let (pods, pod_writer) = reflector::store();
     let (warnings, warning_writer) = reflector::store();
     let pod_changes =
@@ -52,16 +55,41 @@ pub(crate) fn start(client: &Client, namespace: &str) -> (Known, BoxStream<'stat
         .modify(|event| event.metadata.managed_fields = None)
         .reflect(warning_writer)
         .filter(|change| future::ready(tells_of_ours(change)));
-    let changes = stream::select_all([
-        told(pod_changes),
-        told(warning_changes),
-        told(named::<ConfigMap>(client, namespace, EXCLUDE_L2)),
-        told(named::<ConfigMap>(client, namespace, SPEAKERS_CONFIG_MAP)),
-        told(named::<ConfigMap>(client, namespace, BGP_EXTRAS)),
-        told(named::<Deployment>(client, namespace, CONTROLLER)),
-        told(named::<DaemonSet>(client, namespace, SPEAKER)),
-    ]);
+    let extras = crate::build::wanted_extras(environment);
+    let extras = extras.into_iter().map(|(kind, name)| extra(client, namespace, kind, name));
+    let changes = stream::select_all(
+        [
+            told(pod_changes),
+            told(warning_changes),
+            told(named::<ConfigMap>(client, namespace, EXCLUDE_L2)),
+            told(named::<ConfigMap>(client, namespace, SPEAKERS_CONFIG_MAP)),
+            told(named::<ConfigMap>(client, namespace, BGP_EXTRAS)),
+            told(named::<Deployment>(client, namespace, CONTROLLER)),
+            told(named::<DaemonSet>(client, namespace, SPEAKER)),
+        ]
+        .into_iter()
+        .chain(extras),
+    );
     (Known { pods, warnings }, changes.boxed())
+}
+
+/// Tells that an object which is there by request has changed, or that its kind has become known.
+fn extra(client: &Client, namespace: &str, kind: ExtraKind, name: &str) -> BoxStream<'static, ()> {
+    let resource = kind.resource();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let changes = watcher(api, Config::default().fields(&format!("metadata.name={name}"))).default_backoff();
+    let told = changes.filter_map(move |change| {
+        let told = match change {
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
+            Ok(_) => Some(()),
+            Err(error) => {
+                tracing::debug!(kind = resource.kind, why = %error, "watch failed, trying again");
+                None
+            }
+        };
+        future::ready(told)
+    });
+    told.boxed()
 }
 
 /// A watch of one object. By its name and not by labels or owner, so that also a change of those is seen.

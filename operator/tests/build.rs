@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use api::MetalLB;
 use operator::build::{Objects, build};
-use operator::settings::Environment;
+use operator::settings::{Environment, Extras, Monitors};
 use serde_json::{Value, json};
 
 fn environment() -> Environment {
@@ -18,6 +18,8 @@ fn environment() -> Environment {
         metrics_port: 9120,
         liveness_port: 17472,
         member_port: 7946,
+        extras: Extras::default(),
+        openshift: false,
     }
 }
 
@@ -25,7 +27,7 @@ fn objects(spec: Value) -> Value {
     let metallb =
         json!({"metadata": {"name": "metallb", "namespace": "metallb-system", "uid": "u"}, "spec": spec});
     let metallb: MetalLB = serde_json::from_value(metallb).expect("a MetalLB resource");
-    let Objects { exclude_l2, speakers, controller, speaker } = build(&metallb, &environment());
+    let Objects { exclude_l2, speakers, controller, speaker, .. } = build(&metallb, &environment());
     json!({"configMap": exclude_l2, "speakers": speakers, "controller": controller, "speaker": speaker})
 }
 
@@ -208,5 +210,78 @@ fn the_bgp_type_is_told_to_both_unless_it_is_native() {
             let found = variables.iter().find(|variable| variable["name"] == "METALLB_BGP_TYPE");
             assert_eq!(found.and_then(|v| v["value"].as_str()), expected, "{workload} of {spec}");
         }
+    }
+}
+
+/// Kind and name of what is wanted besides the workloads.
+fn wanted(environment: &Environment) -> Vec<String> {
+    let named = operator::build::wanted_extras(environment).into_iter();
+    named.map(|(kind, name)| format!("{} {name}", kind.resource().kind)).collect()
+}
+
+#[test]
+fn what_is_made_besides_follows_the_switches() {
+    const POLICIES: [&str; 3] = [
+        "NetworkPolicy controller",
+        "NetworkPolicy metallb-operator",
+        "NetworkPolicy metallb-webhook-server",
+    ];
+    let with = |extras: Extras| Environment { extras, ..environment() };
+    assert_eq!(wanted(&environment()), POLICIES);
+    let without = with(Extras { without_network_policies: true, ..Extras::default() });
+    assert_eq!(wanted(&without), [""; 0]);
+    for (extras, expected) in [
+        (
+            Extras { monitors: Monitors::Services, ..Extras::default() },
+            &[
+                "Service controller-monitor-service",
+                "ServiceMonitor controller-monitor",
+                "Service speaker-monitor-service",
+                "ServiceMonitor speaker-monitor",
+            ][..],
+        ),
+        (
+            Extras { monitors: Monitors::Pods, ..Extras::default() },
+            &["PodMonitor controller-monitor", "PodMonitor speaker-monitor"],
+        ),
+        (Extras { prometheus_rules: true, ..Extras::default() }, &["PrometheusRule metallb-alerts"]),
+        (Extras { dashboards: true, ..Extras::default() }, &["ConfigMap metallb-dashboard"]),
+    ] {
+        assert_eq!(wanted(&with(extras.clone())), [&POLICIES[..], expected].concat(), "{extras:?}");
+    }
+}
+
+#[test]
+fn everything_at_once_gives_the_golden_objects_and_each_belongs_to_the_resource() {
+    let extras = Extras {
+        monitors: Monitors::Services,
+        prometheus_rules: true,
+        dashboards: true,
+        tls: vec!["--tls-min-version=VersionTLS12".to_owned()],
+        ..Extras::default()
+    };
+    for (name, openshift) in [("extras", false), ("openshift", true)] {
+        let environment = Environment { extras: extras.clone(), openshift, ..environment() };
+        let metallb =
+            json!({"metadata": {"name": "metallb", "namespace": "metallb-system", "uid": "u"}, "spec": {}});
+        let objects = build(&serde_json::from_value(metallb).expect("a resource"), &environment);
+        let mut built = Vec::new();
+        for extra in &objects.extras {
+            let Some(object) = &extra.wanted else { continue };
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u", "{}", extra.name);
+            assert_eq!(object["metadata"]["name"], extra.name);
+            built.push(serde_saphyr::to_string(object).expect("YAML"));
+        }
+        if openshift {
+            built.push(serde_saphyr::to_string(&objects.controller).expect("YAML"));
+            built.push(serde_saphyr::to_string(&objects.speaker).expect("YAML"));
+        }
+        let built = built.join("---\n");
+        let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.yaml"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &built).expect("writable");
+        }
+        let expected = std::fs::read_to_string(&golden).expect("the golden file");
+        assert!(built == expected, "{} differs from what is built:\n{built}", golden.display());
     }
 }

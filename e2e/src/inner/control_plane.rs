@@ -68,11 +68,20 @@ pub(crate) fn tokens(identities: &[Identity]) -> String {
 
 /// The audit policy: who wrote what, for tests that count writes. Leases and
 /// events are heartbeats and chatter, and left out.
-pub(crate) const AUDIT_POLICY: &str = "\
+///
+/// With `reads` everything that Pods ask for is there, too, for tests of who may do what.
+pub(crate) fn audit_policy(reads: bool) -> String {
+    let pods = "- {level: Metadata, userGroups: [\"system:serviceaccounts\"]}\n";
+    format!("{AUDIT_HEAD}{}{AUDIT_RULES}", if reads { pods } else { "" })
+}
+
+const AUDIT_HEAD: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+";
+const AUDIT_RULES: &str = "\
 - level: None
   verbs: [get, list, watch]
 - level: None
@@ -258,6 +267,7 @@ mod tests {
             kube: "/k/kube".into(),
             cni: "/usr/lib/cni".into(),
             images: vec![],
+            audit_reads: false,
             snapshotter: "overlayfs".to_owned(),
             cgroup_v1: true,
         }

@@ -171,7 +171,7 @@ fn write_files(spec: &Spec, instance: &Instance, port: u16) -> Result<()> {
     }
     let folder = instance.host_dir("control-plane");
     put(folder.join("tokens.csv"), &control_plane::tokens(&identities))?;
-    put(folder.join("audit-policy.yaml"), control_plane::AUDIT_POLICY)?;
+    put(folder.join("audit-policy.yaml"), &control_plane::audit_policy(spec.audit_reads))?;
 
     // kubectl and kube-proxy are the same binary; the first argument says which.
     let kubectl = instance.bin().join("kubectl");

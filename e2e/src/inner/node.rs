@@ -250,6 +250,7 @@ mod tests {
             kube: "/k/kube".into(),
             cni: "/usr/lib/cni".into(),
             images: vec!["/i/pause.tar".into(), "/i/web.tar".into()],
+            audit_reads: false,
             snapshotter: "overlayfs".to_owned(),
             cgroup_v1: true,
         }

@@ -20,6 +20,8 @@ pub(crate) struct Spec {
     pub(crate) cni: PathBuf,
     /// Image archives that every node has from the start.
     pub(crate) images: Vec<PathBuf>,
+    /// Whether the audit log has what Pods read, too.
+    pub(crate) audit_reads: bool,
     /// containerd's snapshotter: `overlayfs`, or `native` where the data lies on an overlay.
     pub(crate) snapshotter: String,
     /// Whether controllers are those of cgroup v1.

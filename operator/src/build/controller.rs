@@ -17,6 +17,8 @@ pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
         node_selector: &spec.controller_node_selector,
         tolerations: spec.controller_tolerations.clone(),
         config: spec.controller_config.as_ref(),
+        constraints: frame.environment.openshift.then_some("restricted-v2"),
+        certificate: pod::certificate(CONTROLLER, frame.environment),
     };
     Deployment {
         metadata: frame.metadata(CONTROLLER, labels(CONTROLLER)),
@@ -32,7 +34,7 @@ pub(super) fn deployment(frame: &Frame<'_>) -> Deployment {
                 }),
             }),
             revision_history_limit: Some(3),
-            template: placement.template(CONTROLLER, container(frame), pod()),
+            template: placement.template(CONTROLLER, container(frame), pod(frame)),
             ..DeploymentSpec::default()
         }),
         status: None,
@@ -44,6 +46,7 @@ fn container(frame: &Frame<'_>) -> Container {
     let environment = frame.environment;
     let mut arguments = pod::arguments(spec, environment);
     arguments.push("--webhook-mode=disabled".to_owned());
+    arguments.extend(pod::server_arguments(environment));
     let mut variables = vec![
         pod::from_field("METALLB_POD_NAME", "metadata.name"),
         pod::variable("METALLB_ML_SECRET_NAME", MEMBERLIST_SECRET),
@@ -63,14 +66,16 @@ fn container(frame: &Frame<'_>) -> Container {
     pod::probed(container, environment.liveness_port, None)
 }
 
-fn pod() -> PodSpec {
+fn pod(frame: &Frame<'_>) -> PodSpec {
+    // OpenShift gives each namespace users of its own, and takes no others. The image's user is none but nobody.
+    let nobody = (!frame.environment.openshift).then_some(NOBODY);
     PodSpec {
         // Time to hand over, which takes far less.
         termination_grace_period_seconds: Some(5),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(NOBODY),
-            fs_group: Some(NOBODY),
+            run_as_user: nobody,
+            fs_group: nobody,
             seccomp_profile: Some(pod::runtime_default()),
             ..PodSecurityContext::default()
         }),

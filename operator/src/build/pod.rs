@@ -5,25 +5,45 @@ use std::collections::BTreeMap;
 use api::{Config, MetalLBSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext, Toleration,
+    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::labels;
-use crate::settings::Environment;
+use super::{extras, labels};
+use crate::settings::{Environment, Monitors};
+
+/// Where that certificate is mounted.
+const METRICS_CERTIFICATE: &str = "/etc/metrics";
 
 /// What the resource says about the Pods of one component.
 pub(super) struct Placement<'a> {
     pub(super) node_selector: &'a BTreeMap<String, String>,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) config: Option<&'a Config>,
+    /// The SecurityContextConstraints of OpenShift that the Pods are made for; nothing elsewhere.
+    pub(super) constraints: Option<&'static str>,
+    /// The certificate of the metrics.
+    pub(super) certificate: Option<(Volume, VolumeMount)>,
 }
 
 impl Placement<'_> {
     /// The template of a component's Pods: `pod` with one container, and with what the resource says.
-    pub(super) fn template(self, component: &str, mut container: Container, pod: PodSpec) -> PodTemplateSpec {
-        let config = self.config.cloned().unwrap_or_default();
+    pub(super) fn template(
+        self,
+        component: &str,
+        mut container: Container,
+        mut pod: PodSpec,
+    ) -> PodTemplateSpec {
+        let mut config = self.config.cloned().unwrap_or_default();
+        let constraints =
+            self.constraints.map(|name| ("openshift.io/required-scc".to_owned(), name.to_owned()));
+        config.annotations.extend(constraints);
+        if let Some((volume, mount)) = self.certificate {
+            pod.volumes.get_or_insert_default().push(volume);
+            container.volume_mounts.get_or_insert_default().push(mount);
+        }
         container.resources = config.resources;
         let mut node_selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
         node_selector.extend(self.node_selector.clone());
@@ -57,6 +77,39 @@ pub(super) fn arguments(spec: &MetalLBSpec, environment: &Environment) -> Vec<St
     let class = spec.load_balancer_class.iter().filter(|class| !class.is_empty());
     arguments.extend(class.map(|class| format!("--lb-class={class}")));
     arguments
+}
+
+/// The arguments about their servers, which come after all others.
+pub(super) fn server_arguments(environment: &Environment) -> Vec<String> {
+    let mut arguments = environment.extras.tls.clone();
+    if has_certificate(environment) {
+        arguments.push(format!("--metrics-cert-dir={METRICS_CERTIFICATE}"));
+    }
+    arguments
+}
+
+/// Whether OpenShift makes certificates for the metrics: for the Services by which it scrapes them.
+pub(super) fn has_certificate(environment: &Environment) -> bool {
+    environment.openshift && environment.monitors() == Monitors::Services
+}
+
+/// The certificate of the metrics, where OpenShift makes one.
+pub(super) fn certificate(component: &str, environment: &Environment) -> Option<(Volume, VolumeMount)> {
+    let secret = SecretVolumeSource {
+        secret_name: Some(extras::certificate_secret(component)),
+        default_mode: Some(0o644),
+        ..SecretVolumeSource::default()
+    };
+    has_certificate(environment).then(|| {
+        let volume = Volume { name: "metrics-certs".to_owned(), secret: Some(secret), ..Volume::default() };
+        let mount = VolumeMount {
+            name: "metrics-certs".to_owned(),
+            mount_path: METRICS_CERTIFICATE.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
+        (volume, mount)
+    })
 }
 
 /// `METALLB_BGP_TYPE`, absent for native; one engine serves them all, and others read it.

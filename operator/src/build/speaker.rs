@@ -26,6 +26,9 @@ pub(super) fn daemon_set(frame: &Frame<'_>) -> DaemonSet {
         node_selector: &spec.node_selector,
         tolerations: tolerations(&spec.speaker_tolerations),
         config: spec.speaker_config.as_ref(),
+        // The network of the node, a raw socket, user 0: none of the narrower ones has all of them.
+        constraints: frame.environment.openshift.then_some("privileged"),
+        certificate: pod::certificate(SPEAKER, frame.environment),
     };
     DaemonSet {
         metadata: frame.metadata(SPEAKER, labels(SPEAKER)),
@@ -73,7 +76,7 @@ fn container(frame: &Frame<'_>) -> Container {
         image: Some(environment.speaker_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/speaker".to_owned()]),
-        args: Some(arguments(frame)),
+        args: Some([arguments(frame), pod::server_arguments(environment)].concat()),
         env: Some(variables),
         ports: Some(vec![
             pod::port("metricshttps", "TCP", environment.metrics_port),

@@ -64,6 +64,10 @@ fn install(sources: &Sources, release: &Release) -> Result<Value> {
     let deployments = sources.deployments.iter().map(|deployment| {
         let mut spec = deployment["spec"].clone();
         name_images(&mut spec, release);
+        // OpenShift gives each namespace users of its own, and takes no others; the user of the images is none but nobody.
+        let context = spec.pointer_mut("/template/spec/securityContext").and_then(Value::as_object_mut);
+        let context = context.context("a Deployment has no securityContext")?;
+        context.retain(|field, _| field != "runAsUser" && field != "runAsGroup");
         let name = text(&deployment["metadata"]["name"]);
         if name == WEBHOOK_SERVER {
             // OLM mounts a certificate where the program looks for one that it does not make itself.
