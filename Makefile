@@ -48,6 +48,7 @@ generate: xtask-program ## Writes all generated files: CRDs, manifests, the bund
 	@$(CARGO) xtask crdgen
 	@$(CARGO) xtask manifests
 	@$(CARGO) xtask bundle
+	@$(CARGO) xtask chart
 
 .PHONY: manifests
 manifests: generate ## Writes config/manifests/metallb-operator.yaml, the one file to install from.
@@ -64,11 +65,12 @@ check: xtask-program ## Formatting, clippy, layers, generated files.
 	@$(CARGO) xtask crdgen --check
 	@$(CARGO) xtask manifests --check
 	@$(CARGO) xtask bundle --check
+	@$(CARGO) xtask chart --check
 
 .PHONY: test-unit
 test-unit: prepare ## Tests that need no cluster. Some make network namespaces of their own and need root.
 	@$(CARGO) test --workspace --exclude e2e --locked
-	@$(CARGO) test --package e2e --locked --lib --bins
+	@$(CARGO) test --package e2e --locked --lib --bins --test chart
 
 .PHONY: test-e2e
 test-e2e: kubernetes images ## End-to-end tests on clusters of their own.

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_module_asks_for_the_go_that_is_looked_for() {
-        for folder in ["kube", "olm"] {
+        for folder in ["kube", "olm", "helm"] {
             let module = workspace().join("e2e").join(folder).join("go.mod");
             let module = fs::read_to_string(module).expect("the module is there");
             assert!(module.contains(&format!("\ngo {}.{}.", GO.0, GO.1)), "{folder}: {module}");

@@ -17,6 +17,7 @@ mod diagnostics;
 mod faults;
 pub mod flows;
 mod go;
+mod helm;
 mod images;
 mod inner;
 mod install;
@@ -32,6 +33,7 @@ mod wait;
 
 pub use artifacts::{build, test_images};
 pub use cluster::{Cluster, Options, Spawned};
+pub use helm::helm;
 pub use inner::{run as run_inner, runner::UnitStatus};
 pub use install::manifest;
 pub use instance::Instance;

@@ -260,8 +260,11 @@ fn everything_at_once_gives_the_golden_objects_and_each_belongs_to_the_resource(
         tls: vec!["--tls-min-version=VersionTLS12".to_owned()],
         ..Extras::default()
     };
-    for (name, openshift) in [("extras", false), ("openshift", true)] {
-        let environment = Environment { extras: extras.clone(), openshift, ..environment() };
+    let pods = Extras { monitors: Monitors::Pods, without_network_policies: true, ..Extras::default() };
+    for (name, extras, openshift) in
+        [("extras", extras.clone(), false), ("podmonitors", pods, false), ("openshift", extras, true)]
+    {
+        let environment = Environment { extras, openshift, ..environment() };
         let metallb =
             json!({"metadata": {"name": "metallb", "namespace": "metallb-system", "uid": "u"}, "spec": {}});
         let objects = build(&serde_json::from_value(metallb).expect("a resource"), &environment);

@@ -3,6 +3,7 @@
 mod bench;
 mod bundle;
 mod catalog;
+mod chart;
 mod crdgen;
 mod images;
 mod layers;
@@ -37,6 +38,12 @@ enum Chore {
     Bundle(bundle::Options),
     /// Writes a catalog of bundles, from which OLM installs and upgrades.
     Catalog(catalog::Options),
+    /// Writes charts/metallb, MetalLB for Helm, from config/ and what the operator makes.
+    Chart {
+        /// Changes nothing; fails when a file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
     /// Builds the static programs and writes their OCI images into build/images/.
     Images(images::Options),
     /// Measures, and prints one line a figure; fails where a bound is missed.
@@ -54,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Manifests { check } => manifests::run(check),
         Chore::Bundle(options) => bundle::run(&options),
         Chore::Catalog(options) => catalog::run(&options),
+        Chore::Chart { check } => chart::run(check),
         Chore::Images(options) => images::run(&options),
         Chore::Bench { subject } => bench::run(subject),
         Chore::Layers => layers::run(),

@@ -78,7 +78,7 @@ fn render(config: &Path) -> Result<String> {
 }
 
 /// A definition whose objects are converted by the webhook server.
-fn converted(definition: &str) -> Result<String> {
+pub(crate) fn converted(definition: &str) -> Result<String> {
     let mut definition: Value = serde_saphyr::from_str(definition).context("a definition is not YAML")?;
     let mut typed = serde_json::from_value(definition.clone()).context("this is no definition")?;
     let webhook = ConversionWebhook {

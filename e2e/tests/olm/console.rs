@@ -81,11 +81,15 @@ pub(crate) fn reviews_are_answered_through_what_olm_set_up(suite: &Suite) -> Res
     let world = suite.world();
     let configurations = names(world, "validatingwebhookconfigurations")?;
     let ours = configurations.iter().filter(|name| name.contains(".metallb.io-"));
-    ensure!(ours.count() >= 6, "OLM made {configurations:?}");
+    ensure!(ours.count() == 7, "OLM made {configurations:?}");
     world.apply(&POOL.replace("NAMESPACE", SHARED))?;
     let overlapping = POOL.replace("NAMESPACE", SHARED).replacen("name: example", "name: other", 1);
     let refused = world.apply(&overlapping).expect_err("two pools with the same addresses").to_string();
     ensure!(refused.contains("denied the request") && refused.contains("overlap"), "{refused}");
+    let patch = r#"{"spec":{"bgpBackend":"bird"}}"#;
+    let refused = world.kubectl(&["patch", "metallb", "metallb", "-n", SHARED, "--type=merge", "-p", patch]);
+    let refused = refused.expect_err("a backend that does not exist").to_string();
+    ensure!(refused.contains("invalid BGP Backend"), "{refused}");
     Ok(())
 }
 
@@ -217,6 +221,9 @@ pub(crate) fn an_uninstalled_operator_leaves_resources_and_a_clean_api_server(su
     let ours = definitions.iter().filter(|name| name.ends_with(".metallb.io")).count();
     ensure!(ours == 10, "{definitions:?}");
     world.k(&format!("annotate ipaddresspool example -n {SHARED} note=kept"))?;
+    // What was announced stays so, although OLM has taken the speakers' accounts away.
+    let addresses = world.wait_addresses(LASTING)?;
+    world.wait_fetch(&addresses[0], 80)?;
     // For whoever installs anew.
     for objects in
         ["service lasting", &format!("metallb,ipaddresspools,l2advertisements,bgppeers --all -n {SHARED}")]

@@ -92,6 +92,10 @@ fn prepare(world: &World) -> Result<()> {
     for manifest in ["fixtures/workloads.yaml", "fixtures/pools.yaml"] {
         world.kubectl(&["apply", "-f", &file(manifest).display().to_string()])?;
     }
+    world.apply(&format!(
+        "{{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {{name: all, namespace: {}}}, spec: {{}}}}",
+        support::NAMESPACE
+    ))?;
     world.wait_available()?;
     world.service("lasting", "annotations: {metallb.io/address-pool: spread}", "sessionAffinity: None")?;
     world.wait_addresses("lasting").map(drop)
