@@ -35,6 +35,7 @@ const BGP_TYPES: [&str; 4] = ["", "native", "frr", "frr-k8s"];
         known for the sake of existing manifests and without effect: there is no FRR\n  \
         KUBECONFIG               the cluster to work on, outside a Pod"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// Name of the node that this speaker runs on; required
     #[arg(long, env = "METALLB_NODE_NAME", value_name = "NAME")]

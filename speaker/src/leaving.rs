@@ -1,4 +1,4 @@
-//! Whether a speaker that is told to end is replaced, or its node is to have none any more.
+//! How a speaker ends: its addresses go to others first, and its vote where its node is to have none any more.
 
 use std::time::Duration;
 
@@ -7,14 +7,51 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use kube_ext::wants_pod;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tracing::{info, warn};
+
+use crate::core::Input;
+use crate::failover::{Failover, Order};
 
 /// How long to ask. Whoever is not told is replaced: that is what most ends are for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a speaker that is told to end hands its addresses over: well within its Pod's grace period.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
+/// How long a speaker that ends for good takes part in the vote on the speakers without it: most of that period.
+const RETIRE: Duration = Duration::from_secs(20);
+
+/// What a speaker that ends has to see to.
+pub(crate) struct Farewell<'a> {
+    pub(crate) failover: &'a Failover,
+    pub(crate) inputs: &'a mpsc::Sender<Input>,
+    /// Told once everything is handed over.
+    pub(crate) drained: &'a Notify,
+    pub(crate) client: &'a Client,
+    pub(crate) namespace: &'a str,
+    pub(crate) node: &'a str,
+}
+
+impl Farewell<'_> {
+    /// Waits until other speakers have all addresses of this one and need it no more, or as long as a stopping Pod may.
+    pub(crate) async fn hand_over(&self) {
+        self.failover.tell(Order::Drain(true));
+        if leaves_for_good(self.client, self.namespace, self.node).await {
+            let struck_off = self.inputs.send(Input::Leaving).await.is_ok();
+            if !struck_off || timeout(RETIRE, self.failover.retired()).await.is_err() {
+                warn!("the other speakers still count this one: they do without it in a minute or two");
+            }
+        }
+        if timeout(HAND_OVER, self.drained.notified()).await.is_err() {
+            warn!("the other speakers have not taken all addresses over in time");
+        }
+    }
+}
+
 /// Whether the DaemonSet has no use for this node any more. Where the DaemonSet itself is gone nobody is left to tell.
-pub(crate) async fn leaves_for_good(client: &Client, namespace: &str, node: &str) -> bool {
+async fn leaves_for_good(client: &Client, namespace: &str, node: &str) -> bool {
     match timeout(PATIENCE, ask(client, namespace, node)).await {
         Ok(Ok(leaves)) => leaves,
         Ok(Err(error)) => {

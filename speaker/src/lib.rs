@@ -24,6 +24,7 @@ pub mod failover;
 pub mod front;
 pub mod interface;
 mod leaving;
+mod owner;
 pub mod roster;
 mod run;
 pub mod state;
