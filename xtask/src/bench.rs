@@ -12,6 +12,8 @@ use crate::workspace;
 pub(crate) enum Subject {
     /// Services on a real cluster: their addresses, their deletion, a restart. Takes minutes and needs the images.
     Controller,
+    /// How fast the operator answers a new resource and repairs what others change, and how large it is. Needs the images.
+    Operator,
     /// Reading and validating a large configuration, and judging a change to it.
     Config,
     /// Allocations, and exchanges of addresses at a high fill.
@@ -34,6 +36,7 @@ pub(crate) fn run(subject: Option<Subject>) -> Result<()> {
     };
     let (package, bench) = match subject {
         Subject::Controller => ("e2e", "controller"),
+        Subject::Operator => ("e2e", "operator"),
         Subject::Config => ("config", "config"),
         Subject::Ipam => ("ipam", "allocation"),
         Subject::Bgp => ("speaker", "bgp"),

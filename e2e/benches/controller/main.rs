@@ -3,6 +3,7 @@
 //! The Services have no Pods and are none of kube-proxy's business (a label says so), so that what is measured is
 //! API server and controller, on a machine that both share with this program and the rest of the cluster.
 
+#[path = "../common/figures.rs"]
 mod figures;
 mod services;
 
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
             "--timeout=50s",
         ])
     })?;
-    let mut figures = Figures::default();
+    let mut figures = Figures::of("controller");
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(measure(&cluster, &mut figures))?;
     drop(runtime);
@@ -66,9 +67,9 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
         created.iter().map(|(name, at)| given[name].saturating_duration_since(*at)).collect();
     let last = waits.iter().max().copied().context("there are Services")?;
     let rate = SERVICES as u128 * 1_000 / creating.as_millis().max(1);
-    Figures::note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate}/s)"));
+    figures.note(&format!("{SERVICES} services created by {CLIENTS} clients in {creating:.2?} ({rate}/s)"));
     figures.time("the longest wait for an address", last, Duration::from_secs(2));
-    Figures::note(&format!("the median wait: {:.1?}", median(waits)));
+    figures.note(&format!("the median wait: {:.1?}", median(waits)));
 
     // One more, again and again.
     let mut waits = Vec::with_capacity(SINGLES);
@@ -80,7 +81,7 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
     figures.time("one more at that fill, p50", median(waits), Duration::from_millis(15));
-    Figures::note(&format!("one more at that fill, p99 (n = {SINGLES}): {p99:.1?}"));
+    figures.note(&format!("one more at that fill, p99 (n = {SINGLES}): {p99:.1?}"));
 
     // Deletion.
     let before = bench.writes().await?;
@@ -89,14 +90,18 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     let deleting = begun.elapsed();
     wait_for("the pool's counters", Duration::from_secs(30), || in_use(cluster, SINGLES))?;
     let after = bench.writes().await?;
-    Figures::note(&format!("{SERVICES} services deleted in {deleting:.2?}"));
+    figures.note(&format!("{SERVICES} services deleted in {deleting:.2?}"));
     figures.count("writes to services for it", after.services - before.services, 0);
     figures.count("writes to pools for it", after.pools - before.pools, SERVICES as u64);
 
     // A restart.
     bench.create(0..MANY - SINGLES, CLIENTS).await?;
     wait_for("all addresses", Duration::from_secs(120), || in_use(cluster, MANY))?;
-    figures.memory("memory with 5,000 services", figures::resident(cluster)?, 40);
+    figures.memory(
+        "memory with 5,000 services",
+        figures::resident(cluster, "/controller", "--webhook-mode=disabled")?,
+        40,
+    );
     let before = bench.writes().await?;
     let ready = services::restart(cluster)?;
     let after = bench.writes().await?;
@@ -107,7 +112,11 @@ async fn measure(cluster: &Cluster, figures: &mut Figures) -> Result<()> {
     );
     figures.count("writes to services after the restart", after.services - before.services, 0);
     figures.count("writes to pools after the restart", after.pools - before.pools, 0);
-    figures.memory("memory after the restart", figures::resident(cluster)?, 40);
+    figures.memory(
+        "memory after the restart",
+        figures::resident(cluster, "/controller", "--webhook-mode=disabled")?,
+        40,
+    );
     Ok(())
 }
 

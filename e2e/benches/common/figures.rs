@@ -7,15 +7,21 @@ use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 
 /// The figures so far.
-#[derive(Default)]
 pub(crate) struct Figures {
+    /// What they are of, said on each line.
+    subject: &'static str,
     missed: Vec<String>,
 }
 
 impl Figures {
+    /// None so far.
+    pub(crate) fn of(subject: &'static str) -> Self {
+        Self { subject, missed: Vec::new() }
+    }
+
     /// Says something that has no bound.
-    pub(crate) fn note(text: &str) {
-        println!("controller: {text}");
+    pub(crate) fn note(&self, text: &str) {
+        println!("{}: {text}", self.subject);
     }
 
     /// A time that has one.
@@ -36,7 +42,7 @@ impl Figures {
 
     fn say(&mut self, what: &str, value: &str, bound: &str, holds: bool) {
         let verdict = if holds { "" } else { " MISSED" };
-        println!("controller: {what}: {value} (bound {bound}){verdict}");
+        println!("{}: {what}: {value} (bound {bound}){verdict}", self.subject);
         if !holds {
             self.missed.push(what.to_owned());
         }
@@ -55,22 +61,23 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// The resident memory of the one controller of this cluster that gives addresses, in bytes.
-pub(crate) fn resident(cluster: &Cluster) -> Result<u64> {
+/// The resident memory, in bytes, of the one process of this cluster that runs `program` with that argument.
+pub(crate) fn resident(cluster: &Cluster, program: &str, argument: &str) -> Result<u64> {
+    let program = format!("{program}\0");
     let ours = format!("metallb-rs-{}", cluster.instance().name());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let folder = entry?.path();
         let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
         let command = read("cmdline");
-        let gives = command.starts_with("/controller\0") && command.contains("--webhook-mode=disabled");
-        if gives && read("cgroup").contains(&ours) {
+        let is_it = command.starts_with(&program) && command.contains(argument);
+        if is_it && read("cgroup").contains(&ours) {
             let status = read("status");
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
             let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
             found.push(kilobytes.context("a process has memory")? * 1024);
         }
     }
-    ensure!(found.len() == 1, "{} controllers run", found.len());
+    ensure!(found.len() == 1, "{} such processes run", found.len());
     Ok(found[0])
 }
