@@ -71,6 +71,7 @@ fn made(spec: &Value, extras: Extras) -> Objects {
     let objects = build(&metallb, &environment);
     let mut made = vec![
         serde_json::to_value(&objects.exclude_l2).expect("JSON"),
+        serde_json::to_value(&objects.speakers).expect("JSON"),
         serde_json::to_value(&objects.controller).expect("JSON"),
         serde_json::to_value(&objects.speaker).expect("JSON"),
     ];

@@ -74,6 +74,7 @@ pub(crate) fn what_is_asked_for_is_made_and_taken_away(world: &World) -> Result<
     let expected = [
         "ConfigMap/metallb-dashboard",
         "ConfigMap/metallb-excludel2",
+        "ConfigMap/metallb-speakers",
         "Service/controller-monitor-service",
         "Service/speaker-monitor-service",
     ];
@@ -147,7 +148,7 @@ pub(crate) fn every_metric_of_alerts_and_dashboard_exists(world: &World) -> Resu
         world,
         "services,configmaps,servicemonitors,prometheusrules",
         SOON,
-        &["ConfigMap/metallb-excludel2"],
+        &["ConfigMap/metallb-excludel2", "ConfigMap/metallb-speakers"],
     )?;
     world.apply(&format!(
         "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: metallb-dashboard, namespace: {NAMESPACE}}}}}"

@@ -18,7 +18,7 @@ mod policies;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Map, Value, json};
 
-use super::Frame;
+use super::{Frame, common_labels};
 
 /// An object that is there by request, in the operator's namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +81,7 @@ type Described = (ExtraKind, &'static str, Option<Value>);
 
 /// The object with its metadata.
 fn object(frame: &Frame<'_>, kind: ExtraKind, name: &str, mut content: Value) -> Value {
-    let labels = std::collections::BTreeMap::from([("app".to_owned(), "metallb".to_owned())]);
-    let metadata = serde_json::to_value(frame.metadata(name, labels)).expect("metadata is JSON");
+    let metadata = serde_json::to_value(frame.metadata(name, common_labels())).expect("metadata is JSON");
     let mut metadata: Map<String, Value> = serde_json::from_value(metadata).expect("metadata is an object");
     for (field, value) in content["metadata"].as_object().cloned().unwrap_or_default() {
         match (metadata.get_mut(&field).and_then(Value::as_object_mut), value) {
