@@ -20,6 +20,9 @@ pub(crate) enum Subject {
     Ipam,
     /// Routes at routers: thousands of Services, one change, a hundred routers, and the memory for them. Needs root.
     Bgp,
+    /// How long the hosts of a LAN miss an address when its node dies, and the new flows lost by planned moves. Takes a
+    /// quarter of an hour and needs the images.
+    L2,
     /// Admission reviews a second by the controller with a large configuration, and how long one takes.
     Webhook,
 }
@@ -40,6 +43,7 @@ pub(crate) fn run(subject: Option<Subject>) -> Result<()> {
         Subject::Config => ("config", "config"),
         Subject::Ipam => ("ipam", "allocation"),
         Subject::Bgp => ("speaker", "bgp"),
+        Subject::L2 => ("e2e", "takeover"),
         Subject::Webhook => ("controller", "webhook"),
     };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
