@@ -57,7 +57,7 @@ enum Death {
 }
 
 fn main() -> Result<()> {
-    let trials = match std::env::var("TRIALS") {
+    let trials: usize = match std::env::var("TRIALS") {
         Ok(text) => text.parse().context("TRIALS is a number")?,
         Err(_) => 30,
     };
