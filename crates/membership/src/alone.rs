@@ -11,6 +11,9 @@ use crate::io::{Cause, Output};
 use crate::machine::Machine;
 use crate::profile::OnQuorumLoss;
 
+/// For how many intervals there is no majority before a node goes on without.
+const PATIENCE: u32 = 3;
+
 impl Machine {
     /// Whether this node may announce without a majority, when it comes to that.
     fn may_be_alone(&self, now: Instant) -> bool {
@@ -21,7 +24,7 @@ impl Machine {
 
     /// Whether there is no majority, for three intervals now, and the node goes on nevertheless.
     pub(crate) fn is_alone(&self, now: Instant) -> bool {
-        self.alone_since.is_some_and(|since| now >= since + self.interval() * 3)
+        self.alone_since.is_some_and(|since| now >= since + self.interval() * PATIENCE)
     }
 
     /// The lease ran out, or there is none.
@@ -30,9 +33,9 @@ impl Machine {
             return;
         }
         self.alone_since = Some(now);
-        // Nothing else may happen by then.
-        let alone = now + self.interval() * 3;
-        self.due.extend(self.places.keys().map(|&address| (alone, address)));
+        // What nobody answers for is to be asked for then.
+        let then = now + self.interval() * PATIENCE;
+        self.due.extend(self.places.keys().map(|&address| (then, address)));
         // A node that slept cannot know who answers by now.
         if self.leased && now < self.lease + self.interval() {
             self.alone.extend(self.ledger.held());

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use l2::Instant;
 
 use crate::id::NodeId;
-use crate::packet::{Ack, Change, Sync};
+use crate::packet::{Ack, Change, MAX_LIST, Sync};
 
 /// The most changes that one heartbeat carries: with IPv6 addresses and a long chain it stays below 1,400 bytes.
-const CHUNK: usize = 24;
+const CHUNK: usize = MAX_LIST;
 /// The most refused addresses that one heartbeat asks about again.
 const AGAIN: usize = 8;
 /// How many released addresses are remembered for voters that have fallen behind.

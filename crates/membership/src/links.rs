@@ -55,6 +55,12 @@ impl Machine {
         }
     }
 
+    /// Whether a node other than that one answers on the interface.
+    pub(crate) fn hears_others(&self, link: LinkId, than: NodeId, now: Instant) -> bool {
+        let mut others = self.peers.iter().filter(|(node, _)| **node != than);
+        others.any(|(_, peer)| peer.link_valid.iter().any(|(other, at)| *other == link && now < *at))
+    }
+
     /// The peers that are up on the interface by their own account.
     fn others_on(&self, link: LinkId) -> Vec<NodeId> {
         let there = |node: &&NodeId| {

@@ -127,8 +127,10 @@ impl Machine {
         if peer.down || peer.flags.draining || silent {
             return None;
         }
-        let sick = place.links.iter().any(|link| peer.links.contains(&(*link, false)));
-        Some((sick, position))
+        // Of two on a LAN that do not hear each other nobody knows whose fault it is: only a third can tell.
+        let sick =
+            |link: &&LinkId| peer.links.contains(&(**link, false)) && self.hears_others(**link, node, now);
+        Some((place.links.iter().any(|link| sick(&link)), position))
     }
 
     /// Whether `node` goes before this one for the address.

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use l2::Instant;
 use membership::packet::{
-    self, Ack, Beat, Body, Change, Flags, HEADER, Header, LinkId, MAX_LIST, MAX_PACKET, Malformed, Packet,
-    Sync, VERSION, Vote,
+    self, Ack, Beat, Body, Change, Flags, HEADER, Header, LinkId, MAX_LIST, MAX_PACKET, Malformed,
+    OLDEST_VERSION, Packet, Sync, VERSION, Vote,
 };
-use membership::{Electorate, Incarnation, Input, Keyring, Life, Machine, NodeId, Rejected, Settings};
+use membership::{
+    Electorate, Incarnation, Input, Keyring, Life, Machine, NodeId, Output, Rejected, Settings,
+};
 use proptest::prelude::*;
 
 fn life(node: u64) -> Life {
@@ -140,6 +142,67 @@ fn the_next_version_is_read_and_the_one_after_is_refused_by_number() {
     assert_eq!(parse(&bytes), Err(Malformed::Foreign));
 }
 
+/// The packet as a node of another version sends it, read by this one.
+fn across(packet: &Packet, version: u8) -> Packet {
+    let header = Header { version, from: packet.from, sequence: packet.sequence };
+    let mut bytes = Vec::new();
+    packet::write_header(&header, &mut bytes);
+    packet::write_body(packet, &mut bytes);
+    if version > VERSION {
+        bytes.extend_from_slice(b"fields of the next version");
+    }
+    parse(&bytes).expect("the neighbouring versions are understood")
+}
+
+#[test]
+fn nodes_of_neighbouring_versions_agree_on_one_holder_and_replace_it() {
+    let nodes = [NodeId(1), NodeId(2), NodeId(3)];
+    let versions = [OLDEST_VERSION, VERSION, VERSION + 1];
+    let electorate = Electorate { revision: 1, speakers: 3, voters: nodes.to_vec() };
+    let start = |node: &NodeId| {
+        let incarnation = Incarnation(node.0 * 100);
+        let remembered = vec![electorate.clone()];
+        let settings = Settings { node: *node, incarnation, remembered, seed: node.0, ..Settings::default() };
+        Some(Machine::new(settings, Instant::default()))
+    };
+    let mut machines: Vec<Option<Machine>> = nodes.iter().map(start).collect();
+    let at = |ms| Instant::from_origin(Duration::from_millis(ms));
+    let holders = |machines: &[Option<Machine>], now: u64| -> Vec<usize> {
+        let may = |m: &Option<Machine>| m.as_ref().is_some_and(|m| m.may_answer(address(1), at(now)));
+        (0..machines.len()).filter(|&number| may(&machines[number])).collect()
+    };
+    let mut outputs = Vec::new();
+    for now in 0..6_000 {
+        if now == 3_000 {
+            assert_eq!(holders(&machines, now), [2], "the first in order, of the next version, holds it");
+            machines[2] = None;
+        }
+        let mut sent = Vec::new();
+        for machine in machines.iter_mut().flatten() {
+            if now == 0 {
+                let order = nodes.iter().rev().copied().collect();
+                let speakers = Input::Speakers { revision: 1, nodes: nodes.to_vec() };
+                machine.handle(at(now), speakers, &mut outputs);
+                let input = Input::Address { address: address(1), order, links: Vec::new() };
+                machine.handle(at(now), input, &mut outputs);
+            }
+            machine.handle(at(now), Input::Timeout, &mut outputs);
+            sent.append(&mut outputs);
+        }
+        while let Some(output) = sent.pop() {
+            let Output::Send { packet, link } = output else { continue };
+            let (from, to) = (packet.from.node.0 - 1, packet.to.0 - 1);
+            let index = |node| usize::try_from(node).expect("small");
+            let packet = across(&packet, versions[index(from)]);
+            if let Some(machine) = &mut machines[index(to)] {
+                machine.handle(at(now), Input::Packet { link, packet }, &mut outputs);
+                sent.append(&mut outputs);
+            }
+        }
+    }
+    assert_eq!(holders(&machines, 5_999), [1], "the next in order has taken over");
+}
+
 #[test]
 fn only_the_key_opens_and_only_for_the_receiver() {
     let sealed = Keyring::new(NodeId(1), b"secret").seal(&samples()[0]);
@@ -174,10 +237,10 @@ fn nodes_understand_each_other_at_every_step_of_a_rotation() {
 
 #[test]
 fn the_largest_packets_are_not_fragmented() {
-    // As large as a machine makes them: 24 changes, 8 repeated questions; 32 refusals; the longest chain.
+    // Larger than a machine makes them: 32 changes, 8 repeated questions; 32 refusals; the longest chain.
     let epoch = |revision| Electorate { revision, speakers: 500, voters: (1..8).map(NodeId).collect() };
     let sync = Sync {
-        changes: vec![Change { address: address(1), wanted: true }; 24],
+        changes: vec![Change { address: address(1), wanted: true }; 32],
         again: vec![address(1); 8],
         ..Sync::default()
     };

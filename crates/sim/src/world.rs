@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use l2::Instant;
-use membership::packet::{LinkId, Packet};
+use membership::packet::{HEADER, LinkId, Packet};
 use membership::{Cause, Electorate, Event, Fault, Input, Machine, NodeId, OnQuorumLoss, Output, Profile};
 
 use crate::rng::Rng;
@@ -18,6 +18,8 @@ pub type Micros = u64;
 
 /// A second.
 pub const SECOND: Micros = 1_000_000;
+/// What sealing adds to a packet, in bytes.
+const TAG: usize = 16;
 /// A millisecond.
 pub const MILLI: Micros = 1_000;
 
@@ -36,6 +38,8 @@ pub struct Scene {
     pub loss: u64,
     /// How long API views lag at most.
     pub lag: Micros,
+    /// Who goes first for every address, where that is not left to hashing.
+    pub preferred: Option<usize>,
     /// The fault that every node has.
     pub fault: Option<Fault>,
     /// Where all chance comes from.
@@ -56,6 +60,7 @@ impl Scene {
             on_quorum_loss: OnQuorumLoss::Silent,
             loss: 0,
             lag: 5 * SECOND,
+            preferred: None,
             fault: None,
             seed,
             trace: false,
@@ -154,6 +159,10 @@ pub struct World {
     pub violation: Option<String>,
     /// How often a node lost its majority.
     pub quorum_losses: usize,
+    /// Whether two holders are a violation: they are not while two nodes go on without a majority.
+    pub exclusive: bool,
+    /// The bytes of the largest packet, as it would be sent, where that is measured.
+    pub largest: Option<usize>,
     /// The nodes that said that they handed everything over.
     pub drained: BTreeSet<usize>,
     rng: Rng,
@@ -161,6 +170,10 @@ pub struct World {
     next: u64,
     /// From whom to whom nothing gets through.
     cut: BTreeSet<(usize, usize)>,
+    /// The LAN that addresses are announced on, where it is another than the node network.
+    lan: Option<LinkId>,
+    /// From whom to whom nothing gets through on that LAN.
+    lan_cut: BTreeSet<(usize, usize)>,
     /// Those whose views are the last to change, where there are any.
     late_views: BTreeSet<usize>,
     extra_loss: u64,
@@ -185,6 +198,10 @@ impl World {
             moves: Vec::new(),
             violation: None,
             quorum_losses: 0,
+            exclusive: true,
+            largest: None,
+            lan: None,
+            lan_cut: BTreeSet::new(),
             drained: BTreeSet::new(),
             rng,
             queue: BinaryHeap::new(),
@@ -282,7 +299,7 @@ impl World {
                 Happening::Probed(node, address) => {
                     let answered = (0..self.nodes.len()).any(|other| {
                         other != node
-                            && !self.is_cut(other, node)
+                            && !self.is_cut(self.lan.unwrap_or_default(), other, node)
                             && self.answers(other, address)
                             && self.runs(other)
                     });
@@ -357,7 +374,12 @@ impl World {
     fn transmit(&mut self, node: usize, link: LinkId, packet: Packet) {
         self.nodes[node].packets += 1;
         let Some(&to) = self.index.get(&packet.to) else { return };
-        if self.is_cut(node, to) || self.rng.chance(self.scene.loss + self.extra_loss) {
+        if let Some(largest) = &mut self.largest {
+            let mut body = Vec::new();
+            membership::packet::write_body(&packet, &mut body);
+            *largest = (*largest).max(HEADER + body.len() + TAG);
+        }
+        if self.is_cut(link, node, to) || self.rng.chance(self.scene.loss + self.extra_loss) {
             return;
         }
         let mut delay = self.rng.range(100, 1_000);
@@ -380,8 +402,9 @@ impl World {
         self.schedule(self.now + delay, Happening::Arrive(to, Box::new(Input::Packet { link, packet })));
     }
 
-    fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cut.contains(&(from, to))
+    fn is_cut(&self, link: LinkId, from: usize, to: usize) -> bool {
+        let cut = if link == LinkId::default() { &self.cut } else { &self.lan_cut };
+        cut.contains(&(from, to))
     }
 
     /// Whether the node answers for the address at this moment.
@@ -402,7 +425,7 @@ impl World {
 
     /// Safety: rights only begin when a node does something, so it is enough to look at that node.
     fn check(&mut self, node: usize) {
-        let Some(machine) = &self.nodes[node].machine else { return };
+        let Some(machine) = self.nodes[node].machine.as_ref().filter(|_| self.exclusive) else { return };
         let clock = self.clock(node);
         let held: Vec<IpAddr> = machine.held().filter(|&a| machine.may_answer(a, clock)).collect();
         for address in held {

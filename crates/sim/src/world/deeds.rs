@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use membership::packet::LinkId;
 use membership::{Incarnation, Input, Machine, NodeId, Settings};
 
 use super::{Happening, Micros, World};
@@ -35,7 +36,30 @@ impl World {
         // A watch begins with a list, which may be as old as a view can be.
         self.tell_view(node);
         self.tell_addresses(node);
+        self.give(node, Input::Links(self.lan.into_iter().collect()));
         self.give(node, Input::Timeout);
+    }
+
+    /// Announces everything on another LAN than the node network, where all nodes are up.
+    pub fn announce_on(&mut self, lan: LinkId) {
+        self.lan = Some(lan);
+        for node in 0..self.nodes.len() {
+            self.give(node, Input::Links(vec![lan]));
+        }
+        self.tell_everybody(true);
+    }
+
+    /// Cuts the cable between two nodes on that LAN.
+    pub fn cut_cable(&mut self, one: usize, two: usize) {
+        self.note(format_args!("cut the cable between node{one} and node{two}"));
+        self.lan_cut.extend([(one, two), (two, one)]);
+    }
+
+    /// Nothing gets through to a node on that LAN, or from it, though it has carrier.
+    pub fn cut_lan(&mut self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|&other| other != node) {
+            self.cut_cable(node, other);
+        }
     }
 
     fn tell_view(&mut self, node: usize) {
@@ -47,10 +71,11 @@ impl World {
 
     fn tell_addresses(&mut self, node: usize) {
         let at = self.view_time(node);
+        let links: Vec<LinkId> = self.lan.into_iter().collect();
         for (address, order) in self.orders() {
             self.schedule(
                 at,
-                Happening::Arrive(node, Box::new(Input::Address { address, order, links: Vec::new() })),
+                Happening::Arrive(node, Box::new(Input::Address { address, order, links: links.clone() })),
             );
         }
     }
@@ -73,7 +98,8 @@ impl World {
     fn orders(&self) -> Vec<(IpAddr, Vec<NodeId>)> {
         let order = |address: &IpAddr, nodes: &Vec<usize>| {
             let IpAddr::V4(v4) = address else { return Vec::new() };
-            let key = |id: &NodeId| Rng::new(id.0 ^ u64::from(v4.to_bits())).draw();
+            let first = self.scene.preferred.map(|node| self.nodes[node].id);
+            let key = |id: &NodeId| (first != Some(*id), Rng::new(id.0 ^ u64::from(v4.to_bits())).draw());
             let mut order: Vec<NodeId> =
                 nodes.iter().filter(|n| self.speakers.contains(n)).map(|&n| self.nodes[n].id).collect();
             order.sort_by_key(key);
@@ -143,6 +169,7 @@ impl World {
     pub fn heal(&mut self) {
         self.note(format_args!("heal"));
         self.cut.clear();
+        self.lan_cut.clear();
         self.extra_loss = 0;
         self.extra_delay = 0;
         self.slow = None;
