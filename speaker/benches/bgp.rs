@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -24,6 +24,8 @@ use speaker::core::{BgpEffect, BgpInput, Core, Effect, Input, NodeFacts, Service
 use speaker::exclude::Exclude;
 
 const NODE: &str = "iris1";
+/// Where the other speakers would reach it.
+const CONTACT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 11)), 7946);
 const SERVICES: u32 = 10_000;
 const CHANGES: u32 = 500;
 const PEERS: u16 = 100;
@@ -134,7 +136,7 @@ impl Speaker {
             NodeFacts { name: NODE.into(), address: Some(Ipv4Addr::LOCALHOST), notification_restart: false };
         let metrics = Metrics::new();
         let (peers, _) = Peers::new(&metrics, NODE);
-        let core = Core::new(settings, Exclude::new(["^none"]).expect("valid")).on_node(facts);
+        let core = Core::new(settings, Exclude::new(["^none"]).expect("valid"), CONTACT).on_node(facts);
         let mut speaker = Self { core, peers, metrics };
         let object = |name: &str, spec: serde_json::Value| json!({"metadata": {"name": name}, "spec": spec});
         let pool =
@@ -165,6 +167,7 @@ impl Speaker {
             Input::Slice(Change::Synced),
             Input::Node(Change::Synced),
             Input::Speaker(Change::Synced),
+            Input::Roster(Change::Synced),
             Input::Pool(Change::Synced),
             Input::Advertisement(Change::Synced),
             Input::BgpAdvertisement(Change::Synced),

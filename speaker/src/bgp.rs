@@ -45,6 +45,18 @@ pub(crate) enum Command {
     End,
 }
 
+/// Whether routes are about to go, so that routers take other ways first (RFC 8326).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// They stay.
+    #[default]
+    No,
+    /// The speaker ends; routers that keep routes over a restart are not to take other ways.
+    Speaker,
+    /// The node is being drained.
+    Node,
+}
+
 /// How the session with a peer is, by the BGPPeer's name.
 pub type Report = (String, SessionReport);
 
@@ -59,7 +71,7 @@ pub struct Peers {
     reports: mpsc::UnboundedSender<Report>,
     counts: BgpCounts,
     forwarding: Forwarding,
-    leaving: watch::Sender<bool>,
+    leaving: watch::Sender<Leaving>,
     goodbye: Goodbye,
 }
 
@@ -67,7 +79,7 @@ pub struct Peers {
 #[derive(Clone, Debug)]
 pub struct Goodbye {
     tasks: TaskTracker,
-    leaving: watch::Sender<bool>,
+    leaving: watch::Sender<Leaving>,
 }
 
 impl Goodbye {
@@ -76,7 +88,7 @@ impl Goodbye {
     pub async fn announced(&self, time: Duration) {
         if !time.is_zero() && !self.tasks.is_empty() {
             info!(seconds = time.as_secs(), "routers are asked to take other ways (RFC 8326)");
-            self.leaving.send_replace(true);
+            self.leaving.send_replace(Leaving::Speaker);
             sleep(time).await;
         }
     }
@@ -97,7 +109,7 @@ impl Peers {
     /// No peers yet. What they have to say comes by the channel.
     pub fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
-        let (leaving, _) = watch::channel(false);
+        let (leaving, _) = watch::channel(Leaving::No);
         let peers = Self {
             node: node.to_owned(),
             tasks: BTreeMap::new(),
@@ -121,6 +133,9 @@ impl Peers {
             BgpEffect::Routes { peer, changes } => self.tell(&peer, Command::Routes(changes)),
             BgpEffect::Session { peer, config } => self.tell(&peer, Command::Session(config)),
             BgpEffect::End { peer } => self.tell(&peer, Command::End),
+            BgpEffect::Drain(drain) => {
+                self.leaving.send_replace(if drain { Leaving::Node } else { Leaving::No });
+            }
             BgpEffect::Status(..)
             | BgpEffect::Actual(_)
             | BgpEffect::Announced { .. }

@@ -141,7 +141,10 @@ impl Owner {
 
     fn carry_out_bgp(&mut self, effect: BgpEffect) {
         match effect {
-            BgpEffect::Routes { .. } | BgpEffect::Session { .. } | BgpEffect::End { .. } => {
+            BgpEffect::Routes { .. }
+            | BgpEffect::Session { .. }
+            | BgpEffect::End { .. }
+            | BgpEffect::Drain(_) => {
                 self.peers.carry_out(effect);
             }
             BgpEffect::Status(service, want) => self.tell_bgp_status(StatusInput::Want(service, want)),

@@ -1,7 +1,7 @@
 //! BGP in the core, on stories: inputs in, effects out, no cluster and no router.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use announce::{Node, Service, ServiceKey, Settings, Slice};
 use kube_ext::{Change, EventKind, ObjectKey};
@@ -15,6 +15,8 @@ use speaker::core::{
 use speaker::exclude::Exclude;
 
 const NODE: &str = "iris1";
+/// Where the other speakers would reach it.
+const CONTACT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 11)), 7946);
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new("metallb-system", name)
@@ -94,7 +96,7 @@ impl Story {
             address: Some(Ipv4Addr::new(192, 0, 2, 11)),
             notification_restart: false,
         };
-        let core = Core::new(settings, Exclude::new(["^none"]).expect("valid")).on_node(facts);
+        let core = Core::new(settings, Exclude::new(["^none"]).expect("valid"), CONTACT).on_node(facts);
         let mut story = Self { core, lines: Vec::new(), views: BTreeMap::new(), passwords: Vec::new() };
         let pool = read("blue", &json!({"addresses": ["10.20.30.0/24"]}));
         let mut inputs = vec![
@@ -113,6 +115,7 @@ impl Story {
             Input::Slice(Change::Synced),
             Input::Node(Change::Synced),
             Input::Speaker(Change::Synced),
+            Input::Roster(Change::Synced),
             Input::Pool(Change::Synced),
             Input::Advertisement(Change::Synced),
             Input::BgpAdvertisement(Change::Synced),
@@ -161,6 +164,7 @@ impl Story {
                 format!("session {peer} {} AS {}", config.transport.peer, config.my_asn)
             }
             BgpEffect::End { peer } => format!("end {peer}"),
+            BgpEffect::Drain(drain) => format!("drain {drain}"),
             BgpEffect::Status(service, Want::Here { names }) => {
                 format!("status {} {}", service.name, names.join(","))
             }
@@ -336,4 +340,15 @@ fn conflicts_over_a_local_preference_are_told() {
         "{lines:?}"
     );
     assert!(lines.iter().any(|line| line == "routes tor-a -10.20.30.1/32 -10.20.30.2/32"), "{lines:?}");
+}
+
+#[test]
+fn while_the_node_is_drained_routers_are_to_take_other_ways() {
+    let mut story = Story::begun(Vec::new());
+    story.take();
+    for draining in [true, false] {
+        let node = Node { draining, ..Node::default() };
+        story.tell(Input::Node(Change::Apply(ObjectKey::new("", NODE), node)));
+        assert_eq!(story.take(), [format!("drain {draining}")]);
+    }
 }

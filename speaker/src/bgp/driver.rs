@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::counts::{BgpCounts, SessionCounts};
 use super::forwarding::Forwarding;
 use super::wire::{LAST_READS, READ, Wire};
-use super::{Command, Report};
+use super::{Command, Leaving, Report};
 use crate::core::SessionReport;
 
 /// How much is asked of the session at once: more than one message, so that many share a packet.
@@ -41,8 +41,8 @@ pub(super) struct Driver {
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) counts: BgpCounts,
     pub(super) forwarding: Forwarding,
-    /// Whether the speaker is about to end for good.
-    pub(super) leaving: watch::Receiver<bool>,
+    /// Whether routes are about to go.
+    pub(super) leaving: watch::Receiver<Leaving>,
 }
 
 /// The task once it knows what the session is to be.
@@ -104,6 +104,7 @@ impl Driver {
         running.handle(Input::Restarting { restarted: started_lately(), forwarding });
         running.handle(Input::Routes(&changes));
         drop(changes);
+        running.leave();
         running.handle(Input::Start);
         running.run().await;
     }
@@ -267,12 +268,14 @@ impl Running {
         }
     }
 
-    /// All routes are about to be withdrawn, unless the router keeps them (RFC 8326).
+    /// Routes are about to go, or not.
     fn leave(&mut self) {
-        let leaving = *self.driver.leaving.borrow_and_update();
-        if !self.session.negotiated().is_some_and(|terms| terms.graceful_restart) {
-            self.handle(Input::Leaving(leaving));
-        }
+        let leaving = match *self.driver.leaving.borrow_and_update() {
+            Leaving::No => false,
+            Leaving::Speaker => !self.session.negotiated().is_some_and(|terms| terms.graceful_restart),
+            Leaving::Node => true,
+        };
+        self.handle(Input::Leaving(leaving));
     }
 
     /// Hands on what came.

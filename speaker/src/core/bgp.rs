@@ -83,6 +83,8 @@ pub enum BgpEffect {
         /// Whether it is.
         on: bool,
     },
+    /// The node is being drained, and routers are to take other ways (RFC 8326), or it is so no longer.
+    Drain(bool),
     /// How all sessions are, by BGPPeer, for users to see.
     Sessions(BTreeMap<String, SessionView>),
 }
@@ -98,8 +100,10 @@ pub(super) struct Bgp {
     sessions: Sessions,
     /// The passwords in Secrets, by name.
     passwords: BTreeMap<String, Passphrase>,
-    /// Whether peers may have changed since they were looked at.
+    /// Whether peers, or this node, may have changed since they were looked at.
     stale: bool,
+    /// Whether routers were told to take other ways, as the node is being drained.
+    draining: bool,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
     /// Services that this node announced before the speaker was restarted.
@@ -193,6 +197,10 @@ impl Core {
             out.push(Effect::Bgp(BgpEffect::Routes { peer, changes }));
         }
         if stale {
+            let draining = self.index.own_node().is_some_and(|node| node.draining);
+            if std::mem::replace(&mut self.bgp.draining, draining) != draining {
+                out.push(Effect::Bgp(BgpEffect::Drain(draining)));
+            }
             self.set_peers(out);
         }
         if stale || !changed.is_empty() && self.index.has_different_preferences() {

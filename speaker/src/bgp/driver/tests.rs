@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::bgp::Peers;
+use crate::core::BgpEffect;
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(5);
@@ -269,13 +270,15 @@ async fn routers_are_asked_to_take_other_ways_before_routes_go() {
     let mut router = fixture.establish(false).await;
     assert_eq!(router.update().await.0, ["192.0.2.1/32"]);
     let goodbye = fixture.peers.goodbye();
-    let (_, (kind, body)) = tokio::join!(goodbye.announced(Duration::from_millis(1)), router.next());
+    let ((), (kind, body)) = tokio::join!(goodbye.announced(Duration::from_millis(1)), router.next());
     assert_eq!(kind, MessageType::Update);
     let context =
         Context { four_octet_as: true, internal: false, families: FAMILIES, extended_next_hop: false };
     let update = Update::parse(&body, context).expect("valid").update;
     assert_eq!(update.attributes.communities, [Community::GRACEFUL_SHUTDOWN]);
     assert_eq!(update.announced.len(), 1, "it is still there");
+    fixture.peers.carry_out(BgpEffect::Drain(false));
+    assert_eq!(router.update().await.0, ["192.0.2.1/32"], "and stays after all");
     drop(fixture.peers);
     assert_eq!(router.notification().await.error, ErrorCode::ADMINISTRATIVE_SHUTDOWN);
 }

@@ -113,7 +113,7 @@ impl Tables {
         let of_table = |table: &Table| Rc::new(table.aggregates.conflicts().collect());
         let found: BTreeMap<&Audience, Rc<BTreeSet<IpNet>>> =
             self.tables.iter().map(|(audience, table)| (audience, of_table(table))).collect();
-        let of_peer = |audience: &Audience| found.get(audience).map(Rc::clone).unwrap_or_default();
+        let of_peer = |audience: &Audience| found.get(audience).cloned().unwrap_or_default();
         self.audiences.iter().map(|(peer, audience)| (peer.as_str(), of_peer(audience))).collect()
     }
 }
