@@ -126,7 +126,8 @@ impl OlmPrograms {
             "--termination-log",
             &termination,
         ];
-        let namespaced = ["--namespace", OLM_NAMESPACE, "--writeStatusName", ""];
+        // What fails because something is not there yet is tried again soon, and not after a quarter of an hour.
+        let namespaced = ["--namespace", OLM_NAMESPACE, "--writeStatusName", "", "--interval", "15s"];
         let images = ["--configmapServerImage=none", "--util-image=none", "--opmImage=none"];
         let running = vec![
             run("opm", "opm", &serve)?,
