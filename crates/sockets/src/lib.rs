@@ -21,5 +21,5 @@ pub use link_state::{Hindrance, Link, LinkChange};
 pub use links::{LinkWatch, WatchError};
 pub use local::{NearbyAddresses, nearby_addresses};
 pub use member::MemberSocket;
-pub use packet::PacketSocket;
+pub use packet::{PacketSocket, STALE};
 pub use tcp::{Hops, MAX_KEY, TcpOptions, connect_tcp, limit_hops, sign};

@@ -1,9 +1,12 @@
 //! Raw frames of one interface: `AF_PACKET` sockets (packet(7)).
 
 use std::ffi::c_int;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
@@ -12,11 +15,16 @@ use crate::filter::Traffic;
 /// Do not receive what this host sends (linux/if_packet.h; Linux 4.20).
 const PACKET_IGNORE_OUTGOING: c_int = 23;
 
+/// What waited longer than this is not handed over: an answer to it could be news of a time when the address was
+/// another's, for instance after the process was stopped.
+pub const STALE: Duration = Duration::from_millis(100);
+
 /// A socket that receives some frames of one interface and sends any, Ethernet headers included.
 ///
 /// Needs the capability `NET_RAW`. Frames that the host itself sends are not received.
 #[derive(Debug)]
 pub struct PacketSocket {
+    traffic: Traffic,
     socket: AsyncFd<Socket>,
 }
 
@@ -29,22 +37,32 @@ impl PacketSocket {
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
         socket.attach_filter(&traffic.program())?;
         ignore_outgoing(&socket)?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         socket.bind(&link_address(interface, traffic.ether_type())?)?;
         // SAFETY: the AsyncFd owns the socket, whose descriptor stays open and the same until it is dropped;
         // nothing here takes the descriptor out of it.
         let socket = unsafe { AsyncFd::register(socket) }?;
-        Ok(Self { socket })
+        Ok(Self { traffic, socket })
     }
 
-    /// Waits for a frame and returns its length. A frame longer than `buffer` is cut.
+    /// Receives from now on only frames whose target or sender is one of these addresses, and some others where they
+    /// are scattered over hundreds of places. The kernel changes the filter between two frames: none is lost.
+    pub fn narrow(&self, addresses: &[IpAddr]) -> io::Result<()> {
+        self.socket.get_ref().attach_filter(&self.traffic.program_for(addresses))
+    }
+
+    /// Waits for a frame and returns its length. A frame longer than `buffer` is cut, one that has waited longer than
+    /// [`STALE`] is left out.
     ///
     /// After the interface was down this fails once with `ENETDOWN`, at the latest with the first frame that
     /// arrives again; then receiving goes on.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.socket.readable().await?;
-            if let Ok(result) = ready.try_io(|socket| { socket.get_ref() }.read(buffer)) {
-                return result;
+            match ready.try_io(|socket| receive(socket.get_ref(), buffer)) {
+                Ok(Ok((_, age))) if age > STALE => {}
+                Ok(result) => return result.map(|(length, _)| length),
+                Err(_would_block) => {}
             }
         }
     }
@@ -63,6 +81,20 @@ impl PacketSocket {
             }
         }
     }
+}
+
+/// Reads one frame: its length, and how long ago the kernel got it. Both times are of the clock that people set: a
+/// step of it forwards makes the frames that wait at that moment old, and a step backwards makes them new.
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let stamp = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((message.bytes, stamp.map_or(Duration::ZERO, |stamp| now.saturating_sub(stamp))))
 }
 
 fn ignore_outgoing(socket: &Socket) -> io::Result<()> {

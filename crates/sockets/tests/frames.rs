@@ -2,14 +2,14 @@
 
 mod netns;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use l2::{arp, ethernet, ndp};
 use net::MacAddr;
 use netns::{Lan, OWN, OWN_MAC, PEER, PEER_MAC};
 use nix::net::if_::if_nametoindex;
-use sockets::{Groups, PacketSocket, Traffic};
+use sockets::{Groups, PacketSocket, STALE, Traffic};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -59,6 +59,40 @@ fn only_arp_requests_and_replies_of_others_are_received() {
         let frame = receive(&own).await;
         assert_eq!(frame, gratuitous(4, PEER_MAC), "nothing else comes before the last");
         assert_eq!(receive(&peer).await, gratuitous(1, OWN_MAC));
+    });
+}
+
+#[test]
+fn a_narrowed_socket_receives_what_concerns_its_addresses_and_loses_nothing_when_they_change() {
+    let lan = Lan::new();
+    netns::run(async {
+        let own = open(Traffic::Arp);
+        let peer = open_in_peer(&lan, Traffic::Arp);
+        let ours = |last: u8| IpAddr::from([192, 0, 2, last]);
+        own.narrow(&[ours(1), ours(3)]).expect("narrowed");
+        for last in 0..5 {
+            peer.send(&gratuitous(last, PEER_MAC), || true).await.expect("sent");
+            // Whatever is waiting stays, and what comes is judged anew.
+            own.narrow(&[ours(1), ours(3), ours(200 + last)]).expect("narrowed");
+        }
+        assert_eq!(receive(&own).await, gratuitous(1, PEER_MAC));
+        assert_eq!(receive(&own).await, gratuitous(3, PEER_MAC));
+        let many: Vec<IpAddr> = (0..10_000_u32).map(|i| Ipv4Addr::from_bits(i * 211).into()).collect();
+        own.narrow(&many).expect("the kernel takes the longest program");
+    });
+}
+
+#[test]
+fn what_waited_for_longer_than_a_tenth_of_a_second_is_not_handed_over() {
+    let lan = Lan::new();
+    netns::run(async {
+        let own = open(Traffic::Arp);
+        let peer = open_in_peer(&lan, Traffic::Arp);
+        peer.send(&gratuitous(1, PEER_MAC), || true).await.expect("sent");
+        // The age of the frame is what the test is about.
+        std::thread::sleep(STALE + Duration::from_millis(20));
+        peer.send(&gratuitous(2, PEER_MAC), || true).await.expect("sent");
+        assert_eq!(receive(&own).await, gratuitous(2, PEER_MAC));
     });
 }
 
