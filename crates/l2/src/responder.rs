@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use net::{Family, MacAddr};
 
 use crate::ethernet::{Frame, TYPE_ARP, TYPE_IPV6};
-use crate::schedule::{CONFLICT_DELAY, DEFENCE_INTERVAL, PROBE_WAIT, Schedule};
+use crate::schedule::{
+    ADVERTISEMENT_OFFSETS, CONFLICT_DELAY, DEFENCE_INTERVAL, GRATUITOUS_OFFSETS, PROBE_WAIT, Schedule,
+};
 use crate::{Instant, arp, ndp};
 
 /// What the interface is at the moment.
@@ -86,6 +89,10 @@ pub struct Responder {
     /// How many held addresses need each solicited-node group.
     groups: HashMap<Ipv6Addr, usize>,
     timers: BTreeSet<(Instant, IpAddr, Timer)>,
+    /// The most announcements a second; 0 for as many as there are.
+    pace: u32,
+    /// From when on the announcements of another address may begin.
+    free: Instant,
 }
 
 #[derive(Debug)]
@@ -120,7 +127,17 @@ impl Responder {
             held: HashMap::new(),
             groups: HashMap::new(),
             timers: BTreeSet::new(),
+            pace: 0,
+            free: Instant::default(),
         }
+    }
+
+    /// The same, with at most so many announcements a second, each of them once for all of its frames; 0 does not
+    /// limit them. Of many addresses taken at once some are announced later then; they are answered for at once.
+    #[must_use]
+    pub fn paced(mut self, per_second: u32) -> Self {
+        self.pace = per_second;
+        self
     }
 
     /// Takes in what happened at `now` and appends what is to be done about it.
@@ -208,13 +225,30 @@ impl Responder {
     fn start_announcing(&mut self, now: Instant, address: IpAddr) {
         let family = Family::of(address);
         let speaks = self.speaks(family);
+        let start = if speaks { self.next_start(family, now) } else { now };
         let Some(held) = self.held.get_mut(&address) else { return };
         for timer in held.timers(address) {
             self.timers.remove(&timer);
         }
         held.rivalry = Rivalry::None;
-        held.schedule = speaks.then(|| Schedule::starting(family, now));
+        held.schedule = speaks.then(|| Schedule::starting(family, start));
         self.timers.extend(held.timers(address));
+    }
+
+    /// When the announcements of an address may begin. Every address has the same series of them, so as many begin
+    /// in a second as the pace has room for whole series: then no second has more than the pace and one series.
+    fn next_start(&mut self, family: Family, now: Instant) -> Instant {
+        if self.pace == 0 {
+            return now;
+        }
+        let start = self.free.max(now);
+        let series = match family {
+            Family::V4 => GRATUITOUS_OFFSETS.len(),
+            Family::V6 => ADVERTISEMENT_OFFSETS.len(),
+        };
+        let series = u32::try_from(series).unwrap_or(u32::MAX);
+        self.free = start + Duration::from_secs(1) * series / self.pace;
+        start
     }
 
     fn clear_timers(&mut self, address: IpAddr, held: &Held) {

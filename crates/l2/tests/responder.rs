@@ -209,6 +209,33 @@ fn taking_an_address_announces_it_by_request_and_reply_on_schedule() {
 }
 
 #[test]
+fn a_paced_interface_announces_many_addresses_one_after_the_other_and_answers_for_all_at_once() {
+    let address = |number: u16| Ipv4Addr::from_bits(0x0a00_0000 + u32::from(number));
+    let mut responder = Responder::new(LINK).paced(100);
+    let mut times: Vec<u64> = Vec::new();
+    let requests = |out: &[Output]| {
+        let is_request = |output: &&Output| matches!(output, Output::Send { frame, .. } if arp_of(frame).1.operation == arp::Operation::Request);
+        out.iter().filter(is_request).count()
+    };
+    for number in 0..200 {
+        let out = handle(&mut responder, 0, Input::Take(address(number).into()));
+        times.extend(vec![0; requests(&out)]);
+    }
+    assert_eq!(times.len(), 1, "the first is announced at once");
+    let frame = arp_request(address(199)).frame(MacAddr::BROADCAST);
+    assert_eq!(handle(&mut responder, 0, Input::Frame(&frame)).len(), 1, "the last is answered for already");
+    for (time, output) in run_until(&mut responder, 60_000) {
+        times.extend(vec![time; requests(&[output])]);
+    }
+    assert_eq!(times.len(), 200 * 5, "each is announced five times");
+    for (first, &time) in times.iter().enumerate() {
+        let within = times.iter().skip(first).take_while(|&&other| other < time + 1_000).count();
+        assert!(within <= 105, "{within} announcements in the second from {time} ms on");
+    }
+    assert!(times.last().is_some_and(|last| *last < 16_000), "{:?}", times.last());
+}
+
+#[test]
 fn the_group_is_joined_before_the_first_advertisement() {
     let mut responder = Responder::new(LINK);
     let out = handle(&mut responder, 0, Input::Take(V6.into()));
