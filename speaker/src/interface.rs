@@ -161,7 +161,10 @@ impl Driver {
             self.responder.handle(now(), input, &mut out);
         }
         self.begin(&mut out);
+        self.narrow(&sockets);
         self.carry_out(&mut sockets, &mut out).await?;
+        // Whether addresses came or went that the sockets' filters do not know.
+        let mut changed = false;
         let (mut arp, mut ndp) = ([0; FRAME], [0; FRAME]);
         loop {
             let wait = self.responder.poll_timeout().map(|at| at.saturating_since(now()));
@@ -171,6 +174,11 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
+            // Once for many commands.
+            if changed && commands.is_empty() {
+                self.narrow(&sockets);
+                changed = false;
+            }
             // What is to be answered for is decided before what is asked.
             let event = tokio::select! {
                 biased;
@@ -189,8 +197,20 @@ impl Driver {
                 Event::Frame(_, Err(error)) if error.kind() == io::ErrorKind::NetworkDown => continue,
                 Event::Frame(_, Err(error)) => return Err(io::Error::new(error.kind(), error.to_string())),
             };
+            changed |= matches!(input, Input::Take(_) | Input::Release(_));
             self.responder.handle(now(), input, &mut out);
             self.carry_out(&mut sockets, &mut out).await?;
+        }
+    }
+
+    /// Lets the kernel drop what concerns no address that is held.
+    fn narrow(&self, sockets: &Sockets) {
+        let held: Vec<IpAddr> = self.responder.held().collect();
+        for socket in [&sockets.arp, &sockets.ndp] {
+            if let Err(error) = socket.narrow(&held) {
+                // The filter before this one goes on; it may not know an address that was taken.
+                warn!(interface = self.name, %error, "failed to filter frames: hosts may not find an address until the next change");
+            }
         }
     }
 
