@@ -163,8 +163,9 @@ impl Traffic {
         match (self, address) {
             (Self::Arp, IpAddr::V4(v4)) => Some([0, 0, 0, v4.to_bits()]),
             (Self::NeighborDiscovery, IpAddr::V6(v6)) => {
-                let [a, b, c, d, e, f, g, h] = v6.segments().map(u32::from);
-                Some([a << 16 | b, c << 16 | d, e << 16 | f, g << 16 | h])
+                let octets = v6.octets();
+                let mut words = octets.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+                Some(std::array::from_fn(|_| words.next().unwrap_or_default()))
             }
             _ => None,
         }

@@ -149,7 +149,7 @@ impl<'a> Bench<'a> {
         // The announcements of its return are over, so that the next trial begins in quiet.
         let back = SystemTime::now();
         wait_for("the last announcement", LIMIT, || {
-            let last = self.observer.claims()?.into_iter().filter(|claim| claim.mac == mac).next_back();
+            let last = self.observer.claims()?.into_iter().rfind(|claim| claim.mac == mac);
             let since = last.context("no claim")?.at.duration_since(back).unwrap_or_default();
             ensure!(since > Duration::from_millis(4_500), "{since:.1?} after the return");
             Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use e2e::wait_for;
 
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
-use crate::watching::Moving;
+use crate::watching::{Moving, wait_takeover};
 
 /// Both families move, to one node, and back once it is whole.
 pub(crate) fn a_node_that_is_cut_off_loses_its_addresses_to_one_other(world: &World) -> Result<()> {
@@ -16,7 +16,7 @@ pub(crate) fn a_node_that_is_cut_off_loses_its_addresses_to_one_other(world: &Wo
     let cut = SystemTime::now();
     world.cluster.cut(&first)?;
     for observer in &observers {
-        println!("cut off: another node claims after {:.0?}", moving.wait_takeover(observer, &first, cut)?);
+        println!("cut off: another node claims after {:.0?}", wait_takeover(observer, &first, cut)?);
     }
     let second = moving.wait_holder(|node| node != first)?;
     world.wait_announcer_that("cut", &second, |node| node == second)?;
@@ -36,7 +36,7 @@ pub(crate) fn a_node_that_is_killed_loses_its_addresses(world: &World) -> Result
     let observer = moving.observe(&moving.v4)?;
     let killed = SystemTime::now();
     world.cluster.kill(&first)?;
-    println!("killed: another node claims after {:.0?}", moving.wait_takeover(&observer, &first, killed)?);
+    println!("killed: another node claims after {:.0?}", wait_takeover(&observer, &first, killed)?);
     world.cluster.boot(&first)?;
     whole(world)?;
     moving.wait_holder(|node| node == first)?;
@@ -50,7 +50,7 @@ pub(crate) fn a_paused_speaker_that_goes_on_does_not_answer_again(world: &World)
     let observer = moving.observe(&moving.v4)?;
     let paused = SystemTime::now();
     world.cluster.pause(&first)?;
-    println!("paused: another node claims after {:.0?}", moving.wait_takeover(&observer, &first, paused)?);
+    println!("paused: another node claims after {:.0?}", wait_takeover(&observer, &first, paused)?);
     let second = moving.wait_holder(|node| node != first)?;
     let resumed = SystemTime::now();
     world.cluster.resume(&first)?;
@@ -73,7 +73,7 @@ pub(crate) fn a_death_is_survived_without_the_api_server(world: &World) -> Resul
     world.cluster.stop_api()?;
     let cut = SystemTime::now();
     world.cluster.cut(&first)?;
-    let took = moving.wait_takeover(&observer, &first, cut);
+    let took = wait_takeover(&observer, &first, cut);
     world.cluster.restore(&first)?;
     world.cluster.start_api()?;
     println!("without the API server: another node claims after {:.0?}", took?);
@@ -111,10 +111,7 @@ pub(crate) fn of_two_nodes_the_one_that_is_left_goes_on(world: &World) -> Result
     let cut = SystemTime::now();
     world.cluster.cut(&first)?;
     for observer in &observers {
-        println!(
-            "two nodes: the other one claims after {:.0?}",
-            moving.wait_takeover(observer, &first, cut)?
-        );
+        println!("two nodes: the other one claims after {:.0?}", wait_takeover(observer, &first, cut)?);
     }
     moving.wait_holder(|node| node != first)?;
     world.cluster.restore(&first)?;

@@ -92,21 +92,6 @@ impl<'a> Moving<'a> {
         Observer::start(&self.world.cluster, "eth0", address, &file)
     }
 
-    /// Waits for a claim by another node than `former` after `since`, and says how long it took.
-    pub(crate) fn wait_takeover(
-        &self,
-        observer: &Observer,
-        former: &str,
-        since: SystemTime,
-    ) -> Result<Duration> {
-        let mac = Host::by_name(former)?.mac(Lan::First);
-        wait_for("a claim by another node", TAKEOVER, || {
-            let claims = observer.claims()?;
-            let other = claims.iter().find(|claim| claim.at > since && claim.mac != mac);
-            other.context("none yet")?.at.duration_since(since).context("the claim is later")
-        })
-    }
-
     /// Opens new flows to one of the addresses while `deed` is done, and says what became of them.
     pub(crate) fn flows_during(&self, seconds: u32, deed: impl FnOnce() -> Result<()>) -> Result<Outcome> {
         let address: IpAddr = self.v4.parse()?;
@@ -119,6 +104,16 @@ impl<'a> Moving<'a> {
     pub(crate) fn delete(self) -> Result<()> {
         self.world.delete_services(&[self.name])
     }
+}
+
+/// Waits for a claim by another node than `former` after `since`, and says how long it took.
+pub(crate) fn wait_takeover(observer: &Observer, former: &str, since: SystemTime) -> Result<Duration> {
+    let mac = Host::by_name(former)?.mac(Lan::First);
+    wait_for("a claim by another node", TAKEOVER, || {
+        let claims = observer.claims()?;
+        let other = claims.iter().find(|claim| claim.at > since && claim.mac != mac);
+        other.context("none yet")?.at.duration_since(since).context("the claim is later")
+    })
 }
 
 /// A file for a program's output, which goes with the cluster.
