@@ -13,6 +13,7 @@
 mod bgp;
 mod effect;
 mod holders;
+mod input;
 mod lan;
 mod members;
 mod objects;
@@ -23,14 +24,11 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use announce::{Claims, Index, Obstacle, ServiceKey, Settings, Slice, SliceKey};
-use api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement};
 use config::Config;
 use kube_ext::{Change, Gate, ObjectKey};
 use l2::Instant;
-use membership::NodeId;
 use net::MacAddr;
 use sockets::LinkChange;
 use tracing::{debug, info};
@@ -38,6 +36,7 @@ use tracing::{debug, info};
 pub use bgp::{BgpEffect, BgpInput, NodeFacts, Passphrase, SecretView, SessionReport, SessionView};
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
 use holders::Holders;
+pub use input::Input;
 use lan::{Concerns, Lan};
 use members::Members;
 use objects::Objects;
@@ -48,93 +47,6 @@ pub use roster::RosterView;
 use telling::Conflict;
 
 use crate::exclude::Exclude;
-
-/// What happens to a speaker.
-#[derive(Debug)]
-pub enum Input {
-    /// A Service changed.
-    Service(Change<ServiceView>),
-    /// An `EndpointSlice` changed.
-    Slice(Change<Slice>),
-    /// A Node changed.
-    Node(Change<announce::Node>),
-    /// A speaker's Pod changed.
-    Speaker(Change<SpeakerPod>),
-    /// The list of speakers changed.
-    Roster(Change<RosterView>),
-    /// A pool changed.
-    Pool(Change<IPAddressPool>),
-    /// An advertisement changed.
-    Advertisement(Change<L2Advertisement>),
-    /// A BGP advertisement changed.
-    BgpAdvertisement(Change<BGPAdvertisement>),
-    /// A BGP peer changed.
-    Peer(Change<BGPPeer>),
-    /// A BFD profile changed.
-    BfdProfile(Change<BFDProfile>),
-    /// A Community changed.
-    Community(Change<Community>),
-    /// A Secret in MetalLB's namespace changed.
-    Secret(Change<SecretView>),
-    /// A status object of this node changed.
-    Status(Change<StatusView>),
-    /// Something of BGP.
-    Bgp(BgpInput),
-    /// A link of this node changed.
-    Link(LinkChange),
-    /// Another host on an interface's LAN insists on an address of ours.
-    Conflict {
-        /// The name of the interface.
-        interface: String,
-        /// The address.
-        address: IpAddr,
-        /// The other host's hardware address.
-        mac: MacAddr,
-    },
-    /// This node holds an address from now on, or does not hold it any more.
-    Moved {
-        /// The address.
-        address: IpAddr,
-        /// Whether it is held.
-        held: bool,
-        /// Why.
-        cause: membership::Cause,
-        /// Who has it next, where that is known.
-        to: Option<NodeId>,
-        /// How long the node that had it, and died, had not been heard.
-        silence: Option<Duration>,
-    },
-    /// Something about the speakers of the cluster that a person may want to know.
-    Members(membership::Event),
-    /// A majority of the speakers on an interface's network hears this one there, or does not any more.
-    Heard {
-        /// The name of the interface.
-        interface: String,
-        /// Whether it does.
-        leased: bool,
-    },
-    /// The speaker ends for good: it enters itself into the list of speakers no more.
-    Leaving,
-    /// The time of [`Core::poll_timeout`] has come.
-    Timeout,
-}
-
-impl Input {
-    /// Whether an object of the cluster changed, or the last of a first list came.
-    pub fn is_object(&self) -> bool {
-        !matches!(
-            self,
-            Self::Link(_)
-                | Self::Conflict { .. }
-                | Self::Moved { .. }
-                | Self::Members(_)
-                | Self::Heard { .. }
-                | Self::Leaving
-                | Self::Bgp(BgpInput::Report { .. })
-                | Self::Timeout
-        )
-    }
-}
 
 /// The state of a speaker, owned by one task.
 #[derive(Debug)]
