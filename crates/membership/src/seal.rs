@@ -3,6 +3,8 @@
 //! XChaCha20-Poly1305. The nonce is (incarnation, receiver, sequence): a life draws its incarnation at random and
 //! counts its packets to each receiver, so none comes twice. The header is authenticated with the body.
 
+use std::collections::BTreeSet;
+
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
@@ -35,6 +37,10 @@ pub struct Keyring {
     node: NodeId,
     current: XChaCha20Poly1305,
     former: Option<XChaCha20Poly1305>,
+    /// Whether packets are sealed with the former key still, except to those who have shown the current one.
+    holds_back: bool,
+    /// Who has shown the current key while there is a former one.
+    upgraded: BTreeSet<NodeId>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -61,27 +67,38 @@ fn nonce(header: &Header, to: NodeId) -> XNonce {
 impl Keyring {
     /// The keys of `node` under the Secret's value.
     pub fn new(node: NodeId, secret: &[u8]) -> Self {
-        Self { node, current: cipher(secret), former: None }
+        Self { node, current: cipher(secret), former: None, holds_back: false, upgraded: BTreeSet::new() }
     }
 
     /// The Secret has this value now. Packets under the one before are still accepted until [`Self::forget`]: the
     /// kubelets bring a changed Secret to the nodes one after the other, within about two minutes.
     ///
-    /// A node that has the new value first is not understood by the others until they have it. It therefore
-    /// goes on sealing with the former one until [`Self::forget`].
+    /// A node that has the new value first is not understood by the others until they have it. It therefore goes on
+    /// sealing with the former one until [`Self::switch`], except to nodes that have used the new one: those that were
+    /// restarted meanwhile know no other.
     pub fn rotate(&mut self, secret: &[u8]) {
         let next = cipher(secret);
         // Sealing stays with `former`, where there is one; a second rotation before the end of the first replaces
         // what was not in use yet.
-        if self.former.is_none() {
+        if self.former.is_none() || !self.holds_back {
             self.former = Some(self.current.clone());
         }
         self.current = next;
+        self.holds_back = true;
+        self.upgraded.clear();
     }
 
-    /// The rotation is over: only the latest value counts.
+    /// Every node has the latest value by now: it is used from here on. The former one is still accepted, because
+    /// others may do this later.
+    pub fn switch(&mut self) {
+        self.holds_back = false;
+    }
+
+    /// Every node uses the latest value by now: only that counts.
     pub fn forget(&mut self) {
         self.former = None;
+        self.holds_back = false;
+        self.upgraded.clear();
     }
 
     /// The bytes of the packet.
@@ -91,7 +108,8 @@ impl Keyring {
         packet::write_header(&header, &mut bytes);
         let mut body = Vec::with_capacity(256);
         packet::write_body(packet, &mut body);
-        let key = self.former.as_ref().unwrap_or(&self.current);
+        let former = self.former.as_ref().filter(|_| self.holds_back && !self.upgraded.contains(&packet.to));
+        let key = former.unwrap_or(&self.current);
         let sealed = key
             .encrypt(&nonce(&header, packet.to), Payload { msg: &body, aad: &bytes })
             .expect("a packet is far below the cipher's limit");
@@ -100,7 +118,7 @@ impl Keyring {
     }
 
     /// The packet in those bytes, where a key opens it and it is for this node.
-    pub fn open(&self, bytes: &[u8]) -> Result<Packet, Rejected> {
+    pub fn open(&mut self, bytes: &[u8]) -> Result<Packet, Rejected> {
         if bytes.len() > MAX_PACKET {
             return Err(Rejected::Oversized);
         }
@@ -108,10 +126,17 @@ impl Keyring {
         let aad = bytes.get(..HEADER).ok_or(Malformed::Truncated)?;
         let nonce = nonce(&header, self.node);
         let open = |key: &XChaCha20Poly1305| key.decrypt(&nonce, Payload { msg: sealed, aad }).ok();
-        let body =
-            open(&self.current).or_else(|| self.former.as_ref().and_then(open)).ok_or(Rejected::Key)?;
+        let with_current = open(&self.current);
+        let upgraded = self.former.is_some() && with_current.is_some();
+        let body = with_current.or_else(|| self.former.as_ref().and_then(open)).ok_or(Rejected::Key)?;
         let packet = packet::parse_body(&header, &body)?;
         // The nonce has the receiver, so only a node that shares this one's identifier sealed it otherwise.
-        if packet.to == self.node { Ok(packet) } else { Err(Rejected::Key) }
+        if packet.to != self.node {
+            return Err(Rejected::Key);
+        }
+        if upgraded {
+            self.upgraded.insert(packet.from.node);
+        }
+        Ok(packet)
     }
 }

@@ -206,7 +206,7 @@ fn nodes_of_neighbouring_versions_agree_on_one_holder_and_replace_it() {
 #[test]
 fn only_the_key_opens_and_only_for_the_receiver() {
     let sealed = Keyring::new(NodeId(1), b"secret").seal(&samples()[0]);
-    let receiver = Keyring::new(NodeId(2), b"secret");
+    let mut receiver = Keyring::new(NodeId(2), b"secret");
     assert_eq!(receiver.open(&sealed), Ok(samples()[0].clone()));
     assert_eq!(Keyring::new(NodeId(2), b"another").open(&sealed), Err(Rejected::Key));
     assert_eq!(Keyring::new(NodeId(3), b"secret").open(&sealed), Err(Rejected::Key));
@@ -219,20 +219,43 @@ fn only_the_key_opens_and_only_for_the_receiver() {
     assert!(matches!(receiver.open(&sealed[..HEADER - 1]), Err(Rejected::Malformed(Malformed::Truncated))));
 }
 
+/// Whether `to` takes what `from` sends.
+fn hears(from: &Keyring, to: &mut Keyring) -> bool {
+    let packet = &samples()[0];
+    to.open(&from.seal(packet)).as_ref() == Ok(packet)
+}
+
 #[test]
 fn nodes_understand_each_other_at_every_step_of_a_rotation() {
-    let packet = &samples()[0];
-    let hears = |from: &Keyring, to: &Keyring| to.open(&from.seal(packet)).as_ref() == Ok(packet);
-    let (mut sender, mut receiver) = (Keyring::new(NodeId(1), b"old"), Keyring::new(NodeId(2), b"old"));
-    sender.rotate(b"new");
-    assert!(hears(&sender, &receiver), "the receiver has the old value only");
-    receiver.rotate(b"new");
-    assert!(hears(&sender, &receiver));
-    sender.forget();
-    assert!(hears(&sender, &receiver), "the receiver is still rotating");
-    receiver.forget();
-    assert!(hears(&sender, &receiver));
-    assert!(!hears(&Keyring::new(NodeId(1), b"old"), &receiver), "the rotation is over");
+    // Both go through the same steps, each at its own time, but none is a whole step ahead of the other's next one.
+    let step = |keys: &mut Keyring, number| match number {
+        1 => keys.rotate(b"new"),
+        2 => keys.switch(),
+        3 => keys.forget(),
+        _ => {}
+    };
+    for order in [[1, 1, 2, 2, 3, 3], [-1, -1, -2, -2, -3, -3]] {
+        // The samples go from node 1 to node 2; `order` says who is first at each step.
+        let (mut sender, mut receiver) = (Keyring::new(NodeId(1), b"old"), Keyring::new(NodeId(2), b"old"));
+        for (at, number) in order.into_iter().enumerate() {
+            let first = at % 2 == 0;
+            let keys = if (number > 0) == first { &mut sender } else { &mut receiver };
+            step(keys, i32::abs(number));
+            assert!(hears(&sender, &mut receiver), "{order:?}, after step {at}");
+        }
+        assert!(!hears(&Keyring::new(NodeId(1), b"old"), &mut receiver), "the rotation is over");
+    }
+}
+
+#[test]
+fn who_was_restarted_during_a_rotation_is_understood_and_understands() {
+    let mut old = Keyring::new(NodeId(2), b"old");
+    old.rotate(b"new");
+    // It was restarted with the new value and knows no other.
+    let restarted = Keyring::new(NodeId(1), b"new");
+    assert!(hears(&restarted, &mut old));
+    let answer = Packet { from: life(2), to: NodeId(1), ..samples()[0].clone() };
+    assert_eq!(Keyring::new(NodeId(1), b"new").open(&old.seal(&answer)), Ok(answer));
 }
 
 #[test]

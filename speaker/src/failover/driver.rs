@@ -22,8 +22,9 @@ use crate::core::{Input, RosterView};
 /// How many packets are taken in before time and orders are looked at again.
 const BATCH: usize = 64;
 
-/// How long a former key counts: the kubelets bring a changed Secret to the nodes within about two minutes.
-const ROTATION: Duration = Duration::from_secs(300);
+/// After how long every node has a changed Secret: the kubelets bring it within about two minutes. As long after that the
+/// last one uses it.
+const ROTATION: Duration = Duration::from_secs(180);
 
 /// How long after a packet that no key opens the next is told of.
 const COMPLAINT: Duration = Duration::from_secs(60);
@@ -32,8 +33,8 @@ pub(super) struct Driver<H> {
     machine: Arc<Mutex<Machine>>,
     elected: Arc<Notify>,
     keys: Keyring,
-    /// When the former key is forgotten.
-    rotated: Option<Instant>,
+    /// When the next step of a change of the key is due.
+    rotation: Option<(Instant, Rotation)>,
     network: MemberSocket,
     store: Store,
     kept: Kept,
@@ -48,6 +49,15 @@ pub(super) struct Driver<H> {
     hands: H,
     complained: Option<Instant>,
     out: Vec<Output>,
+}
+
+/// A step of a change of the key.
+#[derive(Clone, Copy)]
+enum Rotation {
+    /// The new key is used.
+    Switch,
+    /// The former one is not accepted any more.
+    Forget,
 }
 
 /// What the loop waits for.
@@ -72,7 +82,7 @@ impl<H: Hands> Driver<H> {
             machine,
             elected,
             keys: Keyring::new(NodeId::of(&start.node), &start.key),
-            rotated: None,
+            rotation: None,
             network,
             store,
             addresses: addresses(&kept.speakers),
@@ -97,7 +107,8 @@ impl<H: Hands> Driver<H> {
         }
         let mut buffer = [0; MAX_PACKET + 1];
         loop {
-            let next = self.machine().poll_timeout().into_iter().chain(self.rotated).min();
+            let rotation = self.rotation.map(|(at, _)| at);
+            let next = self.machine().poll_timeout().into_iter().chain(rotation).min();
             let due = async {
                 match next {
                     Some(at) => sleep(at.saturating_since(now())).await,
@@ -139,10 +150,7 @@ impl<H: Hands> Driver<H> {
                     }
                 }
                 Wake::Due => {
-                    if self.rotated.is_some_and(|at| at <= now()) {
-                        self.rotated = None;
-                        self.keys.forget();
-                    }
+                    self.rotate();
                     self.handle(membership::Input::Timeout);
                 }
             }
@@ -192,9 +200,24 @@ impl<H: Hands> Driver<H> {
             Order::Drain(drain) => self.handle(membership::Input::Drain(drain)),
             Order::Key(key) => {
                 self.keys.rotate(&key);
-                self.rotated = Some(now() + ROTATION);
+                self.rotation = Some((now() + ROTATION, Rotation::Switch));
             }
         }
+    }
+
+    /// Takes the step of a change of the key that is due.
+    fn rotate(&mut self) {
+        let Some((at, step)) = self.rotation.filter(|(at, _)| *at <= now()) else { return };
+        self.rotation = match step {
+            Rotation::Switch => {
+                self.keys.switch();
+                Some((at + ROTATION, Rotation::Forget))
+            }
+            Rotation::Forget => {
+                self.keys.forget();
+                None
+            }
+        };
     }
 
     /// Says who may hold the address, and on which interfaces it needs to be heard.
