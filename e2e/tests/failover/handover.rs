@@ -94,6 +94,38 @@ pub(crate) fn speakers_on_fewer_nodes_go_on(world: &World) -> Result<()> {
     moving.delete()
 }
 
+/// The speakers' common key is replaced under their hands.
+pub(crate) fn a_new_key_moves_nothing(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "rekeyed")?;
+    let first = moving.holder()?;
+    let observer = moving.observe(&moving.v4)?;
+    let secret = format!("secret -n {NAMESPACE} metallb-memberlist");
+    let before = world.get(&secret)?["data"].take();
+    world.k(&format!("delete {secret}"))?;
+    wait_for("the controller to make another key", SOON, || {
+        let after = world.get(&secret)?["data"].take();
+        ensure!(after != before, "it is the same");
+        Ok(())
+    })?;
+    // A kubelet looks at a Pod's Secrets again when the Pod changes, and else once in a minute.
+    let speakers = format!("pods -n {NAMESPACE} -l app=metallb,component=speaker");
+    world.k(&format!("annotate {speakers} failover-test/key=changed --overwrite"))?;
+    for pod in world.get(&speakers)?["items"].as_array().into_iter().flatten() {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        wait_for(&format!("{name} to have the new key"), ROLLOUT, || {
+            let log = world.k(&format!("logs -n {NAMESPACE} {name}"))?;
+            ensure!(log.contains("the speakers' common key has changed"), "{name} has the former one");
+            ensure!(!log.contains("no key opens the packet"), "{name} did not understand the others");
+            Ok(())
+        })?;
+    }
+    ensure!(moving.holder()? == first, "the address moved");
+    let mac = e2e::plan::Host::by_name(&first)?.mac(e2e::plan::Lan::First);
+    let claims = observer.claims()?;
+    ensure!(claims.iter().all(|claim| claim.mac == mac), "claimed by others: {claims:?}");
+    moving.delete()
+}
+
 fn none_lost(outcome: &Outcome) -> Result<()> {
     ensure!(outcome.opened > 0, "no flow was opened");
     ensure!(

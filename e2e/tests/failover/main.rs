@@ -42,6 +42,7 @@ const THREE: &[&[(&str, Test)]] = &[
         a_rollout_of_the_speakers_loses_no_new_flow,
         a_drained_node_hands_over_and_takes_nothing,
         a_cordon_changes_nothing,
+        a_new_key_moves_nothing,
         speakers_on_fewer_nodes_go_on,
     ),
     tests!(interfaces: a_dead_interface_with_carrier_moves_its_addresses),
