@@ -120,7 +120,11 @@ impl Applier {
         if extra.wanted.is_none() && locked(&self.absent).contains(&key) {
             return Ok(());
         }
-        let live = api.get_opt(extra.name).await;
+        let live = match api.get_opt(extra.name).await {
+            // A cluster that does not know the kind says so in plain text.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            live => live,
+        };
         let live = live
             .map_err(|error| Failure::new(format!("reading {} {namespace}/{}", key.0, extra.name), error))?;
         let Some(wanted) = &extra.wanted else {

@@ -46,7 +46,7 @@ const OPENSHIFT: &str = "route.openshift.io";
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let environment = Environment::read(|name| std::env::var(name).ok())?;
     let client = kube_ext::client().await?;
-    let environment = Environment { openshift: is_openshift(&client).await?, ..environment };
+    let environment = Environment { openshift: is_openshift(&client).await, ..environment };
     let probes = Probes::new();
     let serving = serve(&probes, flags.port);
     tracing::info!(
@@ -66,11 +66,18 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the API server is OpenShift's, by a group of resources that only that has.
-async fn is_openshift(client: &kube::Client) -> anyhow::Result<bool> {
-    let groups =
-        client.list_api_groups().await.context("the API server does not say which API groups it has")?;
-    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT))
+/// Whether the API server is OpenShift's, by a group of resources that only that has; however long it takes to say so.
+async fn is_openshift(client: &kube::Client) -> bool {
+    let mut backoff = kube_ext::Backoff::default();
+    loop {
+        match client.list_api_groups().await {
+            Ok(groups) => return groups.groups.iter().any(|group| group.name == OPENSHIFT),
+            Err(error) => {
+                tracing::warn!(%error, "the API server does not say which API groups it has, trying again");
+                tokio::time::sleep(backoff.next_pause()).await;
+            }
+        }
+    }
 }
 
 /// Answers the probes, forever.
