@@ -38,8 +38,8 @@ pub(crate) fn a_node_that_is_killed_loses_its_addresses(world: &World) -> Result
     world.cluster.kill(&first)?;
     println!("killed: another node claims after {:.0?}", wait_takeover(&observer, &first, killed)?);
     world.cluster.boot(&first)?;
+    moving.wait_holder_within(ROLLOUT, |node| node == first)?;
     whole(world)?;
-    moving.wait_holder(|node| node == first)?;
     moving.delete()
 }
 
