@@ -95,10 +95,14 @@ pub(crate) fn reviews_are_answered_through_what_olm_set_up(suite: &Suite) -> Res
 
 pub(crate) fn peers_are_converted_through_what_olm_set_up(suite: &Suite) -> Result<()> {
     let world = suite.world();
-    let definition = world.get("customresourcedefinition bgppeers.metallb.io")?;
-    let client = &definition["spec"]["conversion"]["webhook"]["clientConfig"];
-    ensure!(client["service"]["name"] == "metallb-operator-webhook-server-service", "{client}");
-    ensure!(client["caBundle"].as_str().is_some_and(|bundle| !bundle.is_empty()), "no caBundle");
+    // OLM writes the definition again after the version counts as installed.
+    wait_for("OLM to set the conversion up", SOON, || {
+        let definition = world.get("customresourcedefinition bgppeers.metallb.io")?;
+        let client = &definition["spec"]["conversion"]["webhook"]["clientConfig"];
+        ensure!(client["service"]["name"] == "metallb-operator-webhook-server-service", "{client}");
+        ensure!(client["caBundle"].as_str().is_some_and(|bundle| !bundle.is_empty()), "no caBundle");
+        Ok(())
+    })?;
     world.apply(&format!(
         "{{apiVersion: metallb.io/v1beta1, kind: BGPPeer, metadata: {{name: router, namespace: {SHARED}}}, spec: {{myASN: \
          64500, peerASN: 64501, peerAddress: 192.0.2.254, holdTime: 90s, nodeSelectors: [{{matchLabels: {{a: b}}}}]}}}}"
