@@ -54,9 +54,24 @@ pub(crate) fn approve(world: &World, namespace: &str, plan: &str) -> Result<()> 
     world.kubectl(&["patch", "installplan", plan, "-n", namespace, "--type=merge", "-p", patch]).map(drop)
 }
 
-/// Waits until the version is installed.
+/// Approves the InstallPlans of the version that nobody has approved yet: while OLM resolves it may make a second one, and
+/// only the one that the Subscription names then is carried out.
+fn approve_of(world: &World, namespace: &str, version: &str) -> Result<()> {
+    let plans = world.get(&format!("installplans -n {namespace}"))?;
+    for plan in plans["items"].as_array().into_iter().flatten() {
+        let names = plan["spec"]["clusterServiceVersionNames"].as_array();
+        let is_of = names.is_some_and(|names| names.contains(&csv(version).into()));
+        if is_of && plan["spec"]["approved"] == false {
+            approve(world, namespace, plan["metadata"]["name"].as_str().unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the version is installed, whose installation has been approved.
 pub(crate) fn wait_for_version(world: &World, namespace: &str, version: &str) -> Result<Value> {
     wait_for(&format!("{} to be Succeeded", csv(version)), STEPS, || {
+        approve_of(world, namespace, version)?;
         let csv = world.get(&format!("csv {} -n {namespace}", csv(version)))?;
         let status = &csv["status"];
         ensure!(
