@@ -186,6 +186,8 @@ pub(crate) fn what_the_operator_may_do_is_enough(suite: &Suite) -> Result<()> {
         "deployment/controller",
         "daemonset/speaker",
     ] {
+        // A Pod that is being replaced has no log yet.
+        world.k(&format!("rollout status -n {SHARED} {workload} --timeout={}s", SOON.as_secs()))?;
         let log = world.k(&format!("logs -n {SHARED} {workload} --all-pods=true"))?;
         told.extend(log.lines().filter(|line| line.contains("forbidden")).map(str::to_owned));
     }
