@@ -20,7 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use sockets::{LinkChange, boot_time};
 use speaker::bgp::Peers;
-use speaker::core::{BgpEffect, BgpInput, Core, Effect, Input, NodeFacts, ServiceView};
+use speaker::core::{BgpEffect, Core, Effect, Input, NodeFacts, ServiceView};
 use speaker::exclude::Exclude;
 
 const NODE: &str = "iris1";
@@ -162,29 +162,14 @@ impl Speaker {
             speaker.tell(Input::Service(Change::Apply(ObjectKey::new(key.namespace, key.name), view)));
             speaker.tell(slice(number, true));
         }
-        for synced in [
-            Input::Service(Change::Synced),
-            Input::Slice(Change::Synced),
-            Input::Node(Change::Synced),
-            Input::Speaker(Change::Synced),
-            Input::Roster(Change::Synced),
-            Input::Pool(Change::Synced),
-            Input::Advertisement(Change::Synced),
-            Input::BgpAdvertisement(Change::Synced),
-            Input::Peer(Change::Synced),
-            Input::BfdProfile(Change::Synced),
-            Input::Community(Change::Synced),
-            Input::Secret(Change::Synced),
-            Input::Status(Change::Synced),
-            Input::Link(LinkChange::Synced),
-        ] {
+        for synced in Input::lists_read() {
             speaker.tell(synced);
         }
         speaker
     }
 
     fn begin(&mut self) {
-        self.tell(Input::Bgp(BgpInput::Status(Change::Synced)));
+        self.tell(Input::Link(LinkChange::Synced));
     }
 
     fn tell(&mut self, input: Input) {

@@ -12,9 +12,7 @@ use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{
-    BgpInput, Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want,
-};
+use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
 use speaker::exclude::Exclude;
 use speaker::front::Front;
 
@@ -124,22 +122,7 @@ impl Story {
         for input in before {
             story.tell(input);
         }
-        for synced in [
-            Input::Service(Change::Synced),
-            Input::Slice(Change::Synced),
-            Input::Node(Change::Synced),
-            Input::Speaker(Change::Synced),
-            Input::Roster(Change::Synced),
-            Input::Pool(Change::Synced),
-            Input::Advertisement(Change::Synced),
-            Input::BgpAdvertisement(Change::Synced),
-            Input::Peer(Change::Synced),
-            Input::BfdProfile(Change::Synced),
-            Input::Community(Change::Synced),
-            Input::Secret(Change::Synced),
-            Input::Status(Change::Synced),
-            Input::Bgp(BgpInput::Status(Change::Synced)),
-        ] {
+        for synced in Input::lists_read() {
             story.tell(synced);
         }
         story

@@ -23,6 +23,9 @@ pub(crate) enum Subject {
     /// Layer 2: the first announcements of many addresses, how soon ARP is answered, what foreign ARP costs; then on a
     /// cluster how long hosts miss an address when its node dies. Takes a quarter of an hour and needs the images.
     L2,
+    /// What speakers take with a thousand Services, and whether addresses stay where they are while both cores are busy for
+    /// ten minutes. Needs the images.
+    Speaker,
     /// Admission reviews a second by the controller with a large configuration, and how long one takes.
     Webhook,
 }
@@ -44,6 +47,7 @@ pub(crate) fn run(subject: Option<Subject>) -> Result<()> {
         Subject::Ipam => &[("ipam", "allocation")],
         Subject::Bgp => &[("speaker", "bgp")],
         Subject::L2 => &[("l2", "announcing"), ("speaker", "layer2"), ("e2e", "takeover")],
+        Subject::Speaker => &[("e2e", "speaker")],
         Subject::Webhook => &[("controller", "webhook")],
     };
     for (package, bench) in benches {

@@ -63,6 +63,13 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
 
 /// The resident memory, in bytes, of the one process of this cluster that runs `program` with that argument.
 pub(crate) fn resident(cluster: &Cluster, program: &str, argument: &str) -> Result<u64> {
+    let found = residents(cluster, program, argument)?;
+    ensure!(found.len() == 1, "{} such processes run", found.len());
+    Ok(found[0])
+}
+
+/// The same of all such processes.
+pub(crate) fn residents(cluster: &Cluster, program: &str, argument: &str) -> Result<Vec<u64>> {
     let program = format!("{program}\0");
     let ours = format!("metallb-rs-{}", cluster.instance().name());
     let mut found = Vec::new();
@@ -78,6 +85,5 @@ pub(crate) fn resident(cluster: &Cluster, program: &str, argument: &str) -> Resu
             found.push(kilobytes.context("a process has memory")? * 1024);
         }
     }
-    ensure!(found.len() == 1, "{} such processes run", found.len());
-    Ok(found[0])
+    Ok(found)
 }

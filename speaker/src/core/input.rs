@@ -85,6 +85,26 @@ pub enum Input {
 }
 
 impl Input {
+    /// That the first list of each kind of object has come to its end: with the first list of links, what a core waits for.
+    pub fn lists_read() -> [Self; 14] {
+        [
+            Self::Service(Change::Synced),
+            Self::Slice(Change::Synced),
+            Self::Node(Change::Synced),
+            Self::Speaker(Change::Synced),
+            Self::Roster(Change::Synced),
+            Self::Pool(Change::Synced),
+            Self::Advertisement(Change::Synced),
+            Self::BgpAdvertisement(Change::Synced),
+            Self::Peer(Change::Synced),
+            Self::BfdProfile(Change::Synced),
+            Self::Community(Change::Synced),
+            Self::Secret(Change::Synced),
+            Self::Status(Change::Synced),
+            Self::Bgp(BgpInput::Status(Change::Synced)),
+        ]
+    }
+
     /// Whether an object of the cluster changed, or the last of a first list came.
     pub fn is_object(&self) -> bool {
         !matches!(
