@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
+use api::MetalLB;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
@@ -30,6 +31,8 @@ pub(crate) struct Applier {
     applied: Mutex<BTreeMap<Key, Applied>>,
     /// What is not wanted and was looked for.
     absent: Mutex<BTreeSet<Key>>,
+    /// What is wanted and of a kind that the cluster does not know.
+    unknown: Mutex<BTreeSet<Key>>,
 }
 
 /// Kind and name.
@@ -71,7 +74,7 @@ impl Fingerprint {
 impl Applier {
     /// An applier that has not applied anything yet.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, applied: Mutex::default(), absent: Mutex::default() }
+        Self { client, applied: Mutex::default(), absent: Mutex::default(), unknown: Mutex::default() }
     }
 
     /// Makes the objects so. Gives them as they are then, and what failed; one that fails holds up no other.
@@ -143,13 +146,24 @@ impl Applier {
             locked(&self.absent).insert(key);
             return Ok(());
         };
+        if live.as_ref().is_some_and(|live| !is_ours(&live.metadata)) {
+            let object = format!("{namespace}/{}", extra.name);
+            let cure =
+                format!("rename or delete it, or have the operator make none by {}", extra.kind.without());
+            return Err(Failure::Taken { kind: key.0, object, cure });
+        }
         match self.make_so(&api, key.clone(), namespace, wanted.clone(), live.as_ref()).await {
             // As long as its definition is missing, a watch waits for it and starts the next attempt.
             Err(failure) if live.is_none() && failure.is_unknown_kind() => {
-                tracing::warn!(kind = key.0, why = %failure, "is asked for, and this cluster does not know the kind");
+                if locked(&self.unknown).insert(key.clone()) {
+                    tracing::warn!(kind = key.0, why = %failure, "is asked for, and this cluster does not know the kind");
+                }
                 Ok(())
             }
-            result => result.map(drop),
+            result => {
+                locked(&self.unknown).remove(&key);
+                result.map(drop)
+            }
         }
     }
 
@@ -199,10 +213,12 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an operator made the object.
+/// Whether an operator made the object: this one, or MetalLB's for its MetalLB resource.
 fn is_ours(metadata: &ObjectMeta) -> bool {
     let labels = metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == FIELD_MANAGER)
+    let made =
+        labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == FIELD_MANAGER);
+    made || metadata.owner_references.iter().flatten().any(|owner| owner.kind == MetalLB::kind(&()))
 }
 
 /// The object after an attempt: as applied, or, where that failed, as it was.
@@ -252,5 +268,56 @@ mod tests {
         }
         let config = |version| Fingerprint::of(&metadata(None, version, FIELD_MANAGER, &ours));
         assert_ne!(config("10"), config("11"), "a kind without generation goes by its resource version");
+    }
+
+    #[tokio::test]
+    async fn an_object_of_others_is_neither_changed_nor_taken_away() {
+        let policy = |metadata: &Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata});
+        let wanted = policy(&json!({"name": "controller"}));
+        for (labels, owners, taken) in [
+            (json!({}), json!([]), true),
+            (json!({MANAGED_BY: "Helm"}), json!([{"kind": "Deployment"}]), true),
+            (json!({MANAGED_BY: FIELD_MANAGER}), json!([]), false),
+            (json!({MANAGED_BY: "Helm"}), json!([{"kind": "MetalLB"}]), false),
+        ] {
+            let owners: Vec<Value> = owners
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned()
+                .map(|mut owner| {
+                    for field in ["apiVersion", "name", "uid"] {
+                        owner[field] = json!("x");
+                    }
+                    owner
+                })
+                .collect();
+            let live = policy(&json!({"name": "controller", "labels": labels, "ownerReferences": owners}));
+            let (client, mut server) = kube_ext::testing::client();
+            let extra = Extra {
+                kind: crate::build::ExtraKind::NetworkPolicy,
+                name: "controller",
+                wanted: Some(wanted.clone()),
+            };
+            let applier = Applier::new(client);
+            let serve = async {
+                let path = "/apis/networking.k8s.io/v1/namespaces/lb/networkpolicies/controller";
+                let read = server.asked().await;
+                assert_eq!(read.what, format!("GET {path}"));
+                read.answer(200, &live);
+                if !taken {
+                    let apply = server.asked().await;
+                    assert_eq!(apply.what, format!("PATCH {path}"));
+                    apply.answer(200, &wanted);
+                }
+            };
+            let (outcome, ()) = tokio::join!(applier.extra(&extra, "lb"), serve);
+            drop(applier);
+            assert!(server.next().await.is_none(), "nothing more is asked for");
+            let said = outcome.err().map(|failure| failure.to_string());
+            let text = "NetworkPolicy lb/controller is there and not of this operator: rename or delete it, or have the operator \
+                        make none by DISABLE_NETWORK_POLICIES=true";
+            assert_eq!(said.as_deref(), taken.then_some(text));
+        }
     }
 }

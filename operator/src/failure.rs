@@ -1,23 +1,44 @@
-//! A request to the API server that failed.
+//! What did not succeed, in words that name the object and the cure.
 
-/// What was tried, and what the API server or the way to it answered.
+/// What was tried, and why it did not succeed.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} failed: {}", answer(.source))]
-pub(crate) struct Failure {
-    what: String,
-    source: Box<kube::Error>,
+pub(crate) enum Failure {
+    /// The API server, or the way to it, answered with an error.
+    #[error("{what} failed: {}", answer(.source))]
+    Request {
+        /// What was tried.
+        what: String,
+        /// The answer.
+        source: Box<kube::Error>,
+    },
+    /// Somebody else has an object of a name that is needed.
+    #[error("{kind} {object} is there and not of this operator: {cure}")]
+    Taken {
+        /// The object's kind.
+        kind: String,
+        /// Its namespace and name.
+        object: String,
+        /// What to do.
+        cure: String,
+    },
 }
 
 impl Failure {
     /// `what` says what was tried, as in "applying DaemonSet metallb-system/speaker".
     pub(crate) fn new(what: impl Into<String>, source: kube::Error) -> Self {
-        Self { what: what.into(), source: Box::new(source) }
+        Self::Request { what: what.into(), source: Box::new(source) }
     }
 
     /// Whether the API server does not have what was asked for: of an apply, which makes what is not there, this says
     /// that it does not know the kind.
     pub(crate) fn is_unknown_kind(&self) -> bool {
-        matches!(&*self.source, kube::Error::Api(status) if status.is_not_found())
+        matches!(self, Self::Request { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
+    }
+
+    /// Whether the API server understood and refused, so that another attempt alone changes nothing: a permission is missing.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Self::Request { source, .. } = self else { return true };
+        matches!(&**source, kube::Error::Api(status) if status.code == 401 || status.code == 403)
     }
 }
 

@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// The reason of the condition Degraded of a resource in a namespace without its operator.
+const WRONG_NAMESPACE: &str = "IncorrectMetalLBNamespace";
+
 /// What every reconciliation shares.
 struct Context {
     client: Client,
@@ -68,21 +71,31 @@ pub(crate) async fn run(
 
 async fn reconcile(cached: Arc<MetalLB>, context: Arc<Context>) -> Result<Action, Failure> {
     let key = ObjectKey::of(&*cached);
-    if let Some(problem) = misplaced(&key, &context.environment.namespace) {
-        status::write(&context.client, &cached, &Verdict::Ignored(problem)).await?;
-        return Ok(Action::await_change());
-    }
-    let current = dereference::metallb(&context.client, &key.namespace).await?;
-    let Some(metallb) = current.filter(|metallb| metallb.metadata.deletion_timestamp.is_none()) else {
-        return Ok(Action::await_change());
-    };
-    let (verdict, failure) = Box::pin(serve(&metallb, &context)).await?;
-    status::write(&context.client, &metallb, &verdict).await?;
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
+    attempt(&key, &cached, &context).await?;
     context.failing_since().remove(&key);
     Ok(Action::await_change())
+}
+
+async fn attempt(key: &ObjectKey, cached: &MetalLB, context: &Context) -> Result<(), Failure> {
+    let Context { client, environment, .. } = context;
+    if let Some(problem) = misplaced(key, &environment.namespace) {
+        // An operator of that namespace has the last word there: two that contradict each other would never end.
+        if key.namespace == environment.namespace || !is_served_elsewhere(cached) {
+            status::write(client, cached, &Verdict::Ignored(problem)).await?;
+        }
+        return Ok(());
+    }
+    let current = dereference::metallb(client, &key.namespace).await?;
+    let Some(metallb) = current.filter(|metallb| metallb.metadata.deletion_timestamp.is_none()) else {
+        return Ok(());
+    };
+    let (verdict, failure) = match Box::pin(serve(&metallb, context)).await {
+        // What the API server refuses stays refused until somebody acts, who has to be told.
+        Err(failure) if failure.is_refusal() => (Verdict::Unseen(sync_failed(&[&failure])), Some(failure)),
+        outcome => outcome?,
+    };
+    status::write(client, &metallb, &verdict).await?;
+    failure.map_or(Ok(()), Err)
 }
 
 /// Whether the resource is not the one that counts.
@@ -93,12 +106,23 @@ fn misplaced(key: &ObjectKey, namespace: &str) -> Option<Problem> {
              here it has no effect",
             key.namespace
         );
-        return Some(Problem { reason: "IncorrectMetalLBNamespace", message });
+        return Some(Problem { reason: WRONG_NAMESPACE, message });
     }
     (key.name != METALLB_NAME).then(|| Problem {
         reason: "IncorrectMetalLBResourceName",
         message: format!("Incorrect MetalLB resource name: {}", key.name),
     })
+}
+
+/// Whether another operator has written the status of a resource that is none of ours.
+fn is_served_elsewhere(metallb: &MetalLB) -> bool {
+    let conditions = metallb.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    !conditions.is_empty() && !conditions.iter().any(|condition| condition.reason == WRONG_NAMESPACE)
+}
+
+fn sync_failed(failures: &[&Failure]) -> Problem {
+    let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Problem { reason: "FailedToSyncMetalLBResources", message: texts.join("; ") }
 }
 
 /// Makes the workloads as the spec says and looks how they fare. A failure to do so is part of the verdict, and
@@ -108,39 +132,39 @@ async fn serve(metallb: &MetalLB, context: &Context) -> Result<(Verdict, Option<
     let live = dereference::live(client, &environment.namespace).await?;
     if let Err(error) = validate(&metallb.spec) {
         let problem = Problem { reason: "InvalidMetalLBSpec", message: error.to_string() };
-        return Ok((look(&live, false, Some(problem), context).await?, None));
+        return Ok(look(&live, false, Some(problem), context).await);
     }
     let (live, failures) = Box::pin(context.applier.apply(&build(metallb, environment), &live)).await;
     let problem = if failures.is_empty() {
         live.bgp_extras.then(|| bgp_extras(&environment.namespace))
     } else {
-        let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        Some(Problem { reason: "FailedToSyncMetalLBResources", message: texts.join("; ") })
+        Some(sync_failed(&failures.iter().collect::<Vec<_>>()))
     };
-    let verdict = look(&live, failures.is_empty(), problem, context).await?;
-    Ok((verdict, failures.into_iter().next()))
+    let (verdict, unseen) = look(&live, failures.is_empty(), problem, context).await;
+    Ok((verdict, failures.into_iter().next().or(unseen)))
 }
 
-/// How the workloads fare.
+/// How the workloads fare. Nodes that cannot be read are given beside it; nothing but their names is missing then.
 async fn look(
     live: &Live,
     applied: bool,
     problem: Option<Problem>,
     context: &Context,
-) -> Result<Verdict, Failure> {
+) -> (Verdict, Option<Failure>) {
     context.known.settle().await;
     let mut around = Surroundings {
         pods: context.known.pods.state(),
         warnings: context.known.warnings.state(),
         ..Surroundings::default()
     };
-    dereference::look_at_nodes(&context.client, live.speaker.as_ref(), &mut around).await?;
-    Ok(Verdict::Serving {
+    let seen = dereference::look_at_nodes(&context.client, live.speaker.as_ref(), &mut around).await;
+    let verdict = Verdict::Serving {
         controller: health::controller(live.controller.as_ref(), &around),
         speaker: health::speaker(live.speaker.as_ref(), &around),
         applied,
         problem,
-    })
+    };
+    (verdict, seen.err())
 }
 
 fn bgp_extras(namespace: &str) -> Problem {

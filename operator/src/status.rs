@@ -25,6 +25,8 @@ pub struct Problem {
 pub enum Verdict {
     /// The resource has the wrong name or namespace and stands for nothing.
     Ignored(Problem),
+    /// The resource stands for workloads that could not be looked at: the rest stays as it was said last.
+    Unseen(Problem),
     /// The resource stands for the workloads.
     Serving {
         /// The Deployment.
@@ -45,7 +47,7 @@ pub fn conditions(
     previous: &[Condition],
     now: jiff::Timestamp,
 ) -> Vec<Condition> {
-    let says = Says::of(verdict);
+    let says = Says::of(verdict, previous);
     let condition = |kind: &str, holds: bool, reason: Option<&str>, message: &str| {
         let status = if holds { "True" } else { "False" };
         let before = previous.iter().find(|before| before.type_ == kind && before.status == status);
@@ -83,8 +85,18 @@ struct Says {
 }
 
 impl Says {
-    fn of(verdict: &Verdict) -> Self {
+    fn of(verdict: &Verdict, previous: &[Condition]) -> Self {
         match verdict {
+            Verdict::Unseen(problem) => {
+                let before = |kind: &str| previous.iter().find(|c| c.type_ == kind);
+                let held = |kind: &str| before(kind).is_some_and(|c| c.status == "True");
+                Self {
+                    available: held("Available"),
+                    progressing: held("Progressing"),
+                    missing: before("Available").map(|c| c.message.clone()).unwrap_or_default(),
+                    degraded: Some(problem.clone()),
+                }
+            }
             Verdict::Ignored(problem) => Self {
                 available: false,
                 progressing: false,

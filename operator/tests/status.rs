@@ -359,6 +359,28 @@ fn the_four_conditions_tell_each_state() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_said_and_the_rest_stays_as_it_was() {
+    let ready = Health { missing: None, ..Health::default() };
+    let serving =
+        Verdict::Serving { controller: ready.clone(), speaker: ready, applied: true, problem: None };
+    let before = conditions(&serving, Some(4), &[], now(1));
+    let problem = Problem { reason: "FailedToSyncMetalLBResources", message: "no right".to_owned() };
+    let after = conditions(&Verdict::Unseen(problem.clone()), Some(5), &before, now(2));
+    assert_eq!(
+        written(&after),
+        [
+            "Available=True/Available: ",
+            "Upgradeable=False/Upgradeable: ",
+            "Progressing=False/Progressing: ",
+            "Degraded=True/FailedToSyncMetalLBResources: no right",
+        ]
+    );
+    assert_eq!(after[0].last_transition_time, before[0].last_transition_time);
+    let first = conditions(&Verdict::Unseen(problem), Some(5), &[], now(2));
+    assert_eq!(written(&first)[0], "Available=False/Available: ");
+}
+
+#[test]
 fn times_move_only_with_the_status_and_generations_with_the_spec() {
     let first = conditions(&serving(ready(), waiting("a", &[])), Some(1), &[], now(100));
     let again = conditions(&serving(ready(), waiting("a", &[])), Some(1), &first, now(200));

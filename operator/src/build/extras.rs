@@ -61,6 +61,17 @@ impl ExtraKind {
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural)
     }
+
+    /// The setting of the operator without which there is none of this kind.
+    pub(crate) fn without(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "DISABLE_NETWORK_POLICIES=true",
+            Self::Service | Self::ServiceMonitor => "DEPLOY_SERVICEMONITORS=false",
+            Self::PodMonitor => "DEPLOY_PODMONITORS=false",
+            Self::PrometheusRule => "DEPLOY_PROMETHEUSRULES=false",
+            Self::ConfigMap => "DEPLOY_DASHBOARDS=false",
+        }
+    }
 }
 
 /// All of them, wanted or not.
