@@ -41,7 +41,7 @@ const NEIGHBOR_TYPES: [u32; 2] = [135, 136];
 const WHOLE: u32 = u32::MAX;
 
 /// The most ranges that are told apart: two searches with six instructions for each stay below the kernel's limit.
-const MAX_RANGES: usize = 330;
+pub(crate) const MAX_RANGES: usize = 330;
 
 #[expect(clippy::cast_possible_truncation, reason = "BPF codes are below 0x100")]
 mod code {
@@ -85,16 +85,17 @@ impl Traffic {
         assemble(&program)
     }
 
-    /// The program that passes those of them whose target or sender is one of the addresses.
-    pub(crate) fn program_for(self, addresses: &[IpAddr]) -> Vec<SockFilter> {
-        assemble(&self.instructions(addresses))
+    /// The program that passes those of them whose target or sender is one of the addresses, told apart as `most` ranges
+    /// at most, which is 1 to [`MAX_RANGES`].
+    pub(crate) fn program_for(self, addresses: &[IpAddr], most: usize) -> Vec<SockFilter> {
+        assemble(&self.instructions(addresses, most))
     }
 
-    fn instructions(self, addresses: &[IpAddr]) -> Vec<Instruction> {
+    fn instructions(self, addresses: &[IpAddr], most: usize) -> Vec<Instruction> {
         let mut keys: Vec<[u32; 4]> = addresses.iter().filter_map(|address| self.words(*address)).collect();
         keys.sort_unstable();
         let Some(first) = keys.first().copied() else { return vec![instruction(code::RETURN, 0, 0, 0)] };
-        let ranges = ranges(keys.iter().map(|&[_, _, _, low]| low).collect());
+        let ranges = ranges(keys.iter().map(|&[_, _, _, low]| low).collect(), most);
         let places = match self {
             Self::Arp => [ARP_TARGET, ARP_SENDER],
             Self::NeighborDiscovery => [NEIGHBOR_TARGET, IPV6_SOURCE],
@@ -175,15 +176,15 @@ impl Traffic {
 /// A jump to behind the search that it is in.
 const END: u32 = u32::MAX;
 
-/// The values as ranges, both ends included: exact up to [`MAX_RANGES`] of them, beyond that the closest are joined.
-fn ranges(mut values: Vec<u32>) -> Vec<(u32, u32)> {
+/// The values as ranges, both ends included: exact up to `most` of them, beyond that the closest are joined.
+fn ranges(mut values: Vec<u32>, most: usize) -> Vec<(u32, u32)> {
     values.sort_unstable();
     let mut gaps: Vec<u32> =
         values.windows(2).filter_map(|pair| pair.last()?.checked_sub(*pair.first()?)).collect();
     gaps.sort_unstable();
     // All gaps up to this one are closed, so that few enough are left.
     let joined =
-        gaps.len().checked_sub(MAX_RANGES).and_then(|at| gaps.get(at)).map_or(1, |gap| (*gap).max(1));
+        gaps.len().checked_sub(most.max(1)).and_then(|at| gaps.get(at)).map_or(1, |gap| (*gap).max(1));
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for value in values {
         match ranges.last_mut() {
@@ -292,7 +293,7 @@ mod tests {
             // Every third address, so that no two are one range.
             let base = u32::from(Ipv4Addr::new(192, 0, 2, 0));
             let held: Vec<IpAddr> = (0..count).map(|i| Ipv4Addr::from_bits(base + 3 * i).into()).collect();
-            let program = Traffic::Arp.instructions(&held);
+            let program = Traffic::Arp.instructions(&held, MAX_RANGES);
             assert!(program.len() <= LIMIT, "{count} addresses make {} instructions", program.len());
             for offset in 0..3 * count {
                 let address = Ipv4Addr::from_bits(base + offset);
@@ -310,7 +311,7 @@ mod tests {
     fn ten_thousand_neighbouring_addresses_are_one_range() {
         let base = u32::from(Ipv4Addr::new(10, 0, 0, 0));
         let held: Vec<IpAddr> = (0..10_000).map(|i| Ipv4Addr::from_bits(base + i).into()).collect();
-        let program = Traffic::Arp.instructions(&held);
+        let program = Traffic::Arp.instructions(&held, MAX_RANGES);
         assert!(program.len() < 20, "{}", program.len());
         assert!(passes(&program, &arp(1, FOREIGN, Ipv4Addr::from_bits(base + 9_999))));
         assert!(!passes(&program, &arp(1, FOREIGN, Ipv4Addr::from_bits(base + 10_000))));
@@ -323,7 +324,7 @@ mod tests {
         let values: Vec<u32> =
             (0..10_000_u32).map(|i| base + i * 7 + (i * i) % 5 + (i / 50) * 1_000).collect();
         let held: Vec<IpAddr> = values.iter().map(|value| Ipv4Addr::from_bits(*value).into()).collect();
-        let program = Traffic::Arp.instructions(&held);
+        let program = Traffic::Arp.instructions(&held, MAX_RANGES);
         assert!(program.len() <= LIMIT, "{}", program.len());
         for value in &values {
             assert!(passes(&program, &arp(1, FOREIGN, Ipv4Addr::from_bits(*value))));
@@ -334,10 +335,26 @@ mod tests {
     }
 
     #[test]
+    fn fewer_ranges_make_a_shorter_program_that_passes_all_of_ours() {
+        let base = u32::from(Ipv4Addr::new(10, 0, 0, 0));
+        let held: Vec<IpAddr> = (0..300_u32).map(|i| Ipv4Addr::from_bits(base + i * i).into()).collect();
+        let mut longest = usize::MAX;
+        for most in [MAX_RANGES, 165, 41, 5, 2, 1] {
+            let program = Traffic::Arp.instructions(&held, most);
+            assert!(program.len() < longest && program.len() <= 12 * most + 10, "{most}: {}", program.len());
+            longest = program.len();
+            for address in &held {
+                let IpAddr::V4(v4) = address else { panic!("all are IPv4") };
+                assert!(passes(&program, &arp(1, FOREIGN, *v4)), "{most}: {v4}");
+            }
+        }
+    }
+
+    #[test]
     fn neighbor_messages_pass_by_target_and_source_and_differ_in_every_part() {
         let ours: Ipv6Addr = "2001:db8::50".parse().expect("an address");
         let held = [ours.into(), "2001:db8::52".parse().expect("an address")];
-        let program = Traffic::NeighborDiscovery.instructions(&held);
+        let program = Traffic::NeighborDiscovery.instructions(&held, MAX_RANGES);
         let other: Ipv6Addr = "fe80::9".parse().expect("an address");
         assert!(passes(&program, &neighbor(135, other, ours)));
         assert!(passes(&program, &neighbor(135, Ipv6Addr::UNSPECIFIED, ours)), "duplicate address detection");
@@ -355,7 +372,7 @@ mod tests {
         let held: Vec<IpAddr> = (0..400_u16)
             .map(|i| Ipv6Addr::new(0x2001, 0xdb8, i % 3, 0, 0, i % 2, i * 150, i).into())
             .collect();
-        let program = Traffic::NeighborDiscovery.instructions(&held);
+        let program = Traffic::NeighborDiscovery.instructions(&held, MAX_RANGES);
         assert!(program.len() <= LIMIT, "{}", program.len());
         for address in &held {
             let IpAddr::V6(v6) = address else { panic!("all are IPv6") };
@@ -366,7 +383,7 @@ mod tests {
     #[test]
     fn nothing_held_means_nothing_received() {
         for traffic in [Traffic::Arp, Traffic::NeighborDiscovery] {
-            assert!(!passes(&traffic.instructions(&[]), &arp(1, FOREIGN, FOREIGN)));
+            assert!(!passes(&traffic.instructions(&[], MAX_RANGES), &arp(1, FOREIGN, FOREIGN)));
         }
     }
 }

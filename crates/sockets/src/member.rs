@@ -30,6 +30,8 @@ impl MemberSocket {
         socket.set_only_v6(true)?;
         socket.set_tclass_v6(TRAFFIC_CLASS)?;
         socket.bind_device(Some(name.as_bytes()))?;
+        // Beside the socket of the node network, where that is IPv6, too: the kernel compares addresses and not interfaces.
+        socket.set_reuse_address(true)?;
         socket.set_multicast_if_v6(interface)?;
         socket.set_multicast_loop_v6(false)?;
         socket.bind(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port).into())?;
@@ -48,6 +50,8 @@ impl MemberSocket {
             SocketAddr::V6(_) => {
                 socket.set_only_v6(true)?;
                 socket.set_tclass_v6(TRAFFIC_CLASS)?;
+                // For those of [`Self::open_on`].
+                socket.set_reuse_address(true)?;
             }
         }
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

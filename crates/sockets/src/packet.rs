@@ -10,7 +10,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use crate::filter::Traffic;
+use crate::filter::{MAX_RANGES, Traffic};
 
 /// Do not receive what this host sends (linux/if_packet.h; Linux 4.20).
 const PACKET_IGNORE_OUTGOING: c_int = 23;
@@ -47,8 +47,29 @@ impl PacketSocket {
 
     /// Receives from now on only frames whose target or sender is one of these addresses, and some others where they
     /// are scattered over hundreds of places. The kernel changes the filter between two frames: none is lost.
+    ///
+    /// Kernels before 6.8 have 20 KB for the filter of a socket (`net.core.optmem_max`), and during a change for both. Where
+    /// it is too small the filter is coarser, and in the end lets all of these frames through: never one less.
     pub fn narrow(&self, addresses: &[IpAddr]) -> io::Result<()> {
-        self.socket.get_ref().attach_filter(&self.traffic.program_for(addresses))
+        let socket = self.socket.get_ref();
+        let no_room = |result: &io::Result<()>| {
+            result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOMEM))
+        };
+        let first = socket.attach_filter(&self.traffic.program_for(addresses, MAX_RANGES));
+        if !no_room(&first) {
+            return first;
+        }
+        // The former one goes first, for the room that it takes. Everything passes meanwhile.
+        socket.detach_filter()?;
+        let mut most = MAX_RANGES;
+        while most > 0 {
+            let result = socket.attach_filter(&self.traffic.program_for(addresses, most));
+            if !no_room(&result) {
+                return result;
+            }
+            most /= 2;
+        }
+        socket.attach_filter(&self.traffic.program())
     }
 
     /// Waits for a frame and returns its length. A frame longer than `buffer` is cut, one that has waited longer than

@@ -38,7 +38,10 @@ async fn receive(socket: &PacketSocket) -> Vec<u8> {
 }
 
 fn gratuitous(last: u8, sender: &str) -> Vec<u8> {
-    let address = Ipv4Addr::new(192, 0, 2, last);
+    gratuitous_of(Ipv4Addr::new(192, 0, 2, last), sender)
+}
+
+fn gratuitous_of(address: Ipv4Addr, sender: &str) -> Vec<u8> {
     arp::Packet::gratuitous(arp::Operation::Reply, address, mac(sender)).frame(MacAddr::BROADCAST)
 }
 
@@ -79,6 +82,29 @@ fn a_narrowed_socket_receives_what_concerns_its_addresses_and_loses_nothing_when
         assert_eq!(receive(&own).await, gratuitous(3, PEER_MAC));
         let many: Vec<IpAddr> = (0..10_000_u32).map(|i| Ipv4Addr::from_bits(i * 211).into()).collect();
         own.narrow(&many).expect("the kernel takes the longest program");
+    });
+}
+
+#[test]
+fn a_kernel_with_little_room_for_filters_loses_none_of_our_frames() {
+    let lan = Lan::new();
+    // What kernels before 6.8 have, where no namespace has a value of its own.
+    lan.run("sysctl -qew net.core.optmem_max=20480");
+    netns::run(async {
+        let own = open(Traffic::Arp);
+        let peer = open_in_peer(&lan, Traffic::Arp);
+        let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number * number * 7);
+        let mut held = Vec::new();
+        for number in 1..=300 {
+            held.push(IpAddr::V4(address(number)));
+            own.narrow(&held).expect("narrowed, finely or coarsely");
+            let frame = gratuitous_of(address(number), PEER_MAC);
+            peer.send(&frame, || true).await.expect("sent");
+            assert_eq!(receive(&own).await, frame, "of {number} addresses the last one");
+        }
+        let frame = gratuitous_of(address(1), PEER_MAC);
+        peer.send(&frame, || true).await.expect("sent");
+        assert_eq!(receive(&own).await, frame, "and the first one is still found");
     });
 }
 
@@ -157,11 +183,12 @@ fn more_groups_than_one_socket_holds_are_joined_and_left() {
     let lan = Lan::new();
     let mut groups = Groups::new(if_nametoindex(OWN).expect("the interface is there"));
     let addresses: Vec<Ipv6Addr> = (0..6_000_u32)
-        .map(|i| ndp::solicited_node(Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(i))))
+        // None of them is that of the interface's own link-local address, which it has a moment later.
+        .map(|i| ndp::solicited_node(Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(0x1_0000 + i))))
         .collect();
     let joined = || {
         let all = lan.run(&format!("ip -6 maddress show dev {OWN}"));
-        all.lines().filter(|line| line.contains("ff02::1:ff00:")).count()
+        all.lines().filter(|line| line.contains("ff02::1:ff01:")).count()
     };
     let before = joined();
     for &group in &addresses {
