@@ -9,6 +9,7 @@
 //! It has a thread of its own, so that neither the API nor a thousand Services hold a heartbeat up, and what it
 //! decides reaches the interfaces without the core in between.
 
+mod book;
 mod driver;
 mod key;
 mod links;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use super::book::Book;
 use super::links::Links;
 use super::store::{Kept, Store};
 use super::{Hands, Order, Start, now};
@@ -38,7 +39,7 @@ pub(super) struct Driver<H> {
     network: MemberSocket,
     store: Store,
     kept: Kept,
-    addresses: HashMap<NodeId, IpAddr>,
+    book: Book,
     /// When each speaker was heard last.
     heard: HashMap<NodeId, Instant>,
     contact: SocketAddr,
@@ -85,7 +86,7 @@ impl<H: Hands> Driver<H> {
             rotation: None,
             network,
             store,
-            addresses: addresses(&kept.speakers),
+            book: Book::new(&kept.speakers, kept.former.clone()),
             heard: HashMap::new(),
             contact: start.contact,
             links: Links::default(),
@@ -165,12 +166,15 @@ impl<H: Hands> Driver<H> {
     fn order(&mut self, order: Order) {
         match order {
             Order::Speakers(view) => {
-                self.addresses = addresses(&view);
-                self.heard.retain(|node, _| self.addresses.contains_key(node));
+                let electorates = self.machine().electorates().to_vec();
+                self.book.list(&view, &electorates);
+                let book = &self.book;
+                self.heard.retain(|node, _| book.get(*node).is_some());
                 let nodes = view.speakers.keys().map(|node| NodeId::of(node)).collect();
                 let revision = view.revision;
                 if self.kept.speakers != view {
                     self.kept.speakers = view;
+                    self.kept.former.clone_from(self.book.former());
                     self.store.write(&self.kept);
                 }
                 self.handle(membership::Input::Speakers { revision, nodes });
@@ -244,7 +248,7 @@ impl<H: Hands> Driver<H> {
                 }
             }
             Output::Send { packet, .. } => {
-                let Some(&address) = self.addresses.get(&packet.to) else {
+                let Some(address) = self.book.get(packet.to) else {
                     debug!(to = packet.to.0, "no address is known of a speaker");
                     return;
                 };
@@ -266,13 +270,17 @@ impl<H: Hands> Driver<H> {
             }
             Output::Probe { address } => self.hands.probe(address),
             Output::Remember(electorates) => {
+                self.book.retain(&electorates);
+                self.kept.former.clone_from(self.book.former());
                 self.kept.electorates = electorates;
                 self.store.write(&self.kept);
                 self.elected.notify_one();
             }
             Output::Event(Event::Link(link, leased)) => {
-                let interface = self.links.name(link).unwrap_or("that is gone").to_owned();
-                self.report(Input::Heard { interface, leased });
+                // Of one that is gone nobody needs to hear that it is not heard.
+                if let Some(interface) = self.links.name(link).map(str::to_owned) {
+                    self.report(Input::Heard { interface, leased });
+                }
             }
             Output::Event(event) => self.report(Input::Members(event)),
         }
@@ -292,8 +300,4 @@ impl<H: Hands> Driver<H> {
         self.complained = Some(now);
         warn!("a packet to the port of the speakers' own protocol was dropped: {rejected}");
     }
-}
-
-fn addresses(view: &RosterView) -> HashMap<NodeId, IpAddr> {
-    view.speakers.iter().map(|(node, address)| (NodeId::of(node), *address)).collect()
 }

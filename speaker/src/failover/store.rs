@@ -24,6 +24,8 @@ pub(super) struct Store {
 pub(super) struct Kept {
     pub(super) electorates: Vec<Electorate>,
     pub(super) speakers: RosterView,
+    /// Where those are reached who are not in that list any more, and vote still.
+    pub(super) former: BTreeMap<NodeId, IpAddr>,
 }
 
 /// The same as it stands in the file.
@@ -32,6 +34,8 @@ struct Text {
     electorates: Vec<ElectorateText>,
     revision: u64,
     speakers: BTreeMap<String, IpAddr>,
+    #[serde(default)]
+    former: BTreeMap<u64, IpAddr>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,6 +102,7 @@ impl From<Text> for Kept {
         Self {
             electorates: text.electorates.into_iter().map(electorate).collect(),
             speakers: RosterView { revision: text.revision, speakers: text.speakers },
+            former: text.former.into_iter().map(|(node, address)| (NodeId(node), address)).collect(),
         }
     }
 }
@@ -113,6 +118,7 @@ impl From<&Kept> for Text {
             electorates: kept.electorates.iter().map(electorate).collect(),
             revision: kept.speakers.revision,
             speakers: kept.speakers.speakers.clone(),
+            former: kept.former.iter().map(|(node, address)| (node.0, *address)).collect(),
         }
     }
 }
@@ -133,6 +139,7 @@ mod tests {
                 revision: 8,
                 speakers: [("n1".to_owned(), "192.0.2.1".parse().expect("an address"))].into(),
             },
+            former: [(NodeId(u64::MAX), "192.0.2.2".parse().expect("an address"))].into(),
         };
         store.write(&kept);
         assert_eq!(Store::new(&folder).read(), kept);
