@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use announce::Interfaces;
 use net::MacAddr;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
 use crate::core::Command;
 use crate::failover::{self, Hands, Order};
-use crate::front::Front;
+use crate::front::{Front, Where};
 use crate::interface::Interface;
 
 /// The open interfaces.
@@ -71,11 +70,11 @@ impl Board {
         state.carry_out(vec![(index, command)]);
     }
 
-    /// Where the address is announced while it is held.
-    pub(crate) fn want(&self, address: IpAddr, interfaces: Option<Interfaces>) {
+    /// Where the address is announced while it is held: see [`Front::want`].
+    pub(crate) fn want(&self, address: IpAddr, place: Where) {
         let mut state = self.state();
         let mut orders = Vec::new();
-        state.front.want(address, interfaces, &mut orders);
+        state.front.want(address, place, &mut orders);
         state.carry_out(orders);
     }
 

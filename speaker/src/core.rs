@@ -65,6 +65,8 @@ pub struct Core {
     draining: bool,
     /// Whether its speaker ends for good.
     leaving: bool,
+    /// The revision of the list of speakers that this node was last to be entered into.
+    enlisting: Option<u64>,
     objects: Objects,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
@@ -99,6 +101,7 @@ impl Core {
             roster: Roster::default(),
             draining: false,
             leaving: false,
+            enlisting: None,
             objects: Objects::default(),
             statuses: BTreeMap::new(),
             uids: BTreeMap::new(),
@@ -227,11 +230,11 @@ impl Core {
                 if let Some(owner) = pod.owner {
                     out.push(Effect::Owner(owner));
                 }
-                self.roster.pod(key.clone(), pod.on);
+                self.roster.pod(key.clone(), pod.on, pod.ends);
                 self.members.set(key, pod.node)
             }
             Change::Delete(key) => {
-                self.roster.pod(key.clone(), None);
+                self.roster.pod(key.clone(), None, true);
                 self.members.set(key, None)
             }
             Change::Synced => return self.synced(now, Kind::Speakers, out),
@@ -240,8 +243,9 @@ impl Core {
             debug!(node, ready, "speaker {}", if ready { "is ready" } else { "is not ready" });
             self.index.set_ready(&node, ready);
         }
+        let touched = self.relist(out);
         self.look_at_roster(now, out);
-        Vec::new()
+        touched
     }
 
     fn status(&mut self, now: Instant, change: Change<StatusView>, out: &mut Vec<Effect>) -> Vec<ServiceKey> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use announce::Interfaces;
+use announce::{Interfaces, Place};
 
 use crate::core::Command;
 
@@ -15,12 +15,35 @@ pub struct Front {
     /// Where each address is announced while it is held.
     wanted: HashMap<IpAddr, Interfaces>,
     held: BTreeSet<IpAddr>,
+    /// What is held and to be another node's: it is announced where it was until it is handed over.
+    yielding: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
 struct Port {
     name: String,
     answers: BTreeSet<IpAddr>,
+}
+
+/// Who may have an address, as far as this node's interfaces are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// This node, and it is announced on these interfaces while it is held.
+    Here(Interfaces),
+    /// Other nodes only.
+    Others,
+    /// Nobody.
+    Nowhere,
+}
+
+impl From<Option<&Place>> for Where {
+    fn from(place: Option<&Place>) -> Self {
+        match place.map(|place| &place.interfaces) {
+            Some(Some(interfaces)) => Self::Here(interfaces.clone()),
+            Some(None) => Self::Others,
+            None => Self::Nowhere,
+        }
+    }
 }
 
 /// What an interface, by its number, is to be told.
@@ -40,12 +63,14 @@ impl Front {
         self.open.remove(&index);
     }
 
-    /// The address is announced on these interfaces while it is held; on none where there are none.
-    pub fn want(&mut self, address: IpAddr, interfaces: Option<Interfaces>, out: &mut Vec<Order>) {
-        match interfaces {
-            Some(interfaces) => self.wanted.insert(address, interfaces),
-            None => self.wanted.remove(&address),
-        };
+    /// Who may have the address. Where only others may this node answers on until it has handed it over.
+    pub fn want(&mut self, address: IpAddr, place: Where, out: &mut Vec<Order>) {
+        self.yielding.remove(&address);
+        match place {
+            Where::Here(interfaces) => drop(self.wanted.insert(address, interfaces)),
+            Where::Others if self.held.contains(&address) => drop(self.yielding.insert(address)),
+            Where::Others | Where::Nowhere => drop(self.wanted.remove(&address)),
+        }
         self.decide(address, out);
     }
 
@@ -55,6 +80,9 @@ impl Front {
             self.held.insert(address);
         } else {
             self.held.remove(&address);
+            if self.yielding.remove(&address) {
+                self.wanted.remove(&address);
+            }
         }
         self.decide(address, out);
     }
@@ -87,7 +115,7 @@ mod tests {
     #[test]
     fn an_interface_answers_for_what_is_both_wanted_there_and_held() {
         let ip: IpAddr = "192.0.2.50".parse().expect("an address");
-        let only = |name: &str| Some(Interfaces::Only(BTreeSet::from([name.to_owned()])));
+        let only = |name: &str| Where::Here(Interfaces::Only(BTreeSet::from([name.to_owned()])));
         let (take, release) = (Command::Take(ip), Command::Release(ip));
         let mut front = Front::default();
         let mut out = Vec::new();
@@ -95,18 +123,29 @@ mod tests {
         front.open(2, "eth0".into(), &mut out);
         front.hold(ip, true, &mut out);
         assert_eq!(told(&mut out), [], "held, and wanted nowhere");
-        front.want(ip, Some(Interfaces::All), &mut out);
+        front.want(ip, Where::Here(Interfaces::All), &mut out);
         assert_eq!(told(&mut out), [(2, take.clone())]);
         front.open(3, "eth1".into(), &mut out);
         assert_eq!(told(&mut out), [(3, take.clone())]);
         front.want(ip, only("eth1"), &mut out);
         assert_eq!(told(&mut out), [(2, release.clone())]);
         front.hold(ip, false, &mut out);
-        assert_eq!(told(&mut out), [(3, release)]);
+        assert_eq!(told(&mut out), [(3, release.clone())]);
         front.close(3);
         front.hold(ip, true, &mut out);
         assert_eq!(told(&mut out), [], "wanted on a closed interface only");
         front.open(3, "eth1".into(), &mut out);
+        assert_eq!(told(&mut out), [(3, take.clone())]);
+        front.want(ip, Where::Others, &mut out);
+        assert_eq!(told(&mut out), [], "another node is to have it, and has not asked yet");
+        front.hold(ip, false, &mut out);
+        assert_eq!(told(&mut out), [(3, release.clone())]);
+        front.hold(ip, true, &mut out);
+        assert_eq!(told(&mut out), [], "where it was announced is over");
+        front.want(ip, only("eth1"), &mut out);
         assert_eq!(told(&mut out), [(3, take)]);
+        front.want(ip, Where::Others, &mut out);
+        front.want(ip, Where::Nowhere, &mut out);
+        assert_eq!(told(&mut out), [(3, release)], "nobody is to have it");
     }
 }

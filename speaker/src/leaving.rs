@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use kube_ext::wants_pod;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -27,8 +27,8 @@ const RETIRE: Duration = Duration::from_secs(20);
 pub(crate) struct Farewell<'a> {
     pub(crate) failover: &'a Failover,
     pub(crate) inputs: &'a mpsc::Sender<Input>,
-    /// Told once everything is handed over.
-    pub(crate) drained: &'a Notify,
+    /// Whether everything is handed over.
+    pub(crate) drained: watch::Receiver<bool>,
     pub(crate) client: &'a Client,
     pub(crate) namespace: &'a str,
     pub(crate) node: &'a str,
@@ -44,7 +44,8 @@ impl Farewell<'_> {
                 warn!("the other speakers still count this one: they do without it in a minute or two");
             }
         }
-        if timeout(HAND_OVER, self.drained.notified()).await.is_err() {
+        let mut drained = self.drained.clone();
+        if timeout(HAND_OVER, drained.wait_for(|drained| *drained)).await.is_err() {
             warn!("the other speakers have not taken all addresses over in time");
         }
     }

@@ -6,7 +6,7 @@ use kube_ext::EventRecorder;
 use l2::Instant;
 use sockets::boot_time;
 use telemetry::Probes;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -28,8 +28,8 @@ pub(crate) struct Owner {
     pub(crate) may_answer: MayAnswer,
     /// What the failover thread tells.
     pub(crate) moved: mpsc::UnboundedReceiver<Input>,
-    /// Told once everything is handed over.
-    pub(crate) drained: Arc<Notify>,
+    /// Whether everything is handed over that is to be.
+    pub(crate) drained: watch::Sender<bool>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     pub(crate) events: EventRecorder,
     pub(crate) status: mpsc::UnboundedSender<StatusInput>,
@@ -72,7 +72,7 @@ impl Owner {
                 () = timeout => Input::Timeout,
             };
             if matches!(input, Input::Members(membership::Event::Drained)) {
-                self.drained.notify_one();
+                self.drained.send_replace(true);
             }
             let object = input.is_object();
             self.core.handle(now(), input, &mut effects);
@@ -104,12 +104,15 @@ impl Owner {
             Effect::Peer(node, None) => self.counts.failover.forget(&node),
             Effect::Quorum(quorum) => self.counts.failover.quorum(quorum),
             Effect::Place { address, place } => {
-                self.board.want(address, place.as_ref().and_then(|place| place.interfaces.clone()));
+                self.board.want(address, place.as_ref().into());
                 self.failover.tell(Order::Place { address, place });
             }
             Effect::Links(links) => self.failover.tell(Order::Links(links)),
             Effect::Speakers(view) => self.failover.tell(Order::Speakers(view)),
-            Effect::Drain(drain) => self.failover.tell(Order::Drain(drain)),
+            Effect::Drain(drain) => {
+                self.drained.send_replace(false);
+                self.failover.tell(Order::Drain(drain));
+            }
             Effect::Enlist => self.enter(Entry::Enlist),
             Effect::Leave => self.enter(Entry::Leave),
             Effect::Strike { node, revision } => self.enter(Entry::Strike { node, revision }),

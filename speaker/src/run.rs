@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use announce::Settings;
@@ -15,7 +14,7 @@ use kube_ext::EventRecorder;
 use metrics::Metrics;
 use telemetry::Probes;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -84,14 +83,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (failover, moved) = start_failover(&args, &node, contact, &key, &board)?;
     let (entries, entered) = mpsc::unbounded_channel();
     let roster = RosterWriter::new(client.clone(), &namespace, node.clone(), contact.ip());
-    let drained = Arc::new(Notify::new());
+    let (drained, is_drained) = watch::channel(false);
     let owner = Owner {
         core: Core::new(settings, exclude, contact).on_node(facts),
         board,
         may_answer: failover.may_answer(),
         failover: failover.clone(),
         moved,
-        drained: Arc::clone(&drained),
+        drained,
         entries,
         events,
         status,
@@ -107,7 +106,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let farewell = Farewell {
         failover: &failover,
         inputs: &inputs,
-        drained: &drained,
+        drained: is_drained,
         client: &client,
         namespace: &namespace,
         node: &node,
@@ -126,10 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = state_writer.run(desired) => anyhow::bail!("the configuration is not judged any more"),
         () = roster.run(entered) => anyhow::bail!("the list of speakers is not kept any more"),
         () = failover.ended() => anyhow::bail!("the thread of the speakers' own protocol broke down (see above)"),
-        result = follow_key(&key_folder, key, &failover) => {
-            result.context("the speakers' common key cannot be watched")?;
-            anyhow::bail!("the watch of the speakers' common key ended")
-        }
+        () = follow_key(&key_folder, key, &failover) => anyhow::bail!("the speakers' common key is not followed any more"),
         never = serve_metrics(&args, &metrics, &client) => match never {},
         result = watches::links(inputs.clone()) => {
             result.context("the speaker cannot go on without knowing the node's links")?;
@@ -173,14 +169,14 @@ fn start_failover(
 }
 
 /// Hands on each new value of the speakers' common key.
-async fn follow_key(folder: &Path, known: Vec<u8>, failover: &Failover) -> std::io::Result<()> {
+async fn follow_key(folder: &Path, known: Vec<u8>, failover: &Failover) {
     let (changes, mut keys) = mpsc::unbounded_channel();
     let hand_on = async {
         while let Some(key) = keys.recv().await {
             failover.tell(Order::Key(key));
         }
     };
-    tokio::join!(failover::watch_key(folder, known, changes), hand_on).0
+    tokio::join!(failover::watch_key(folder, known, changes), hand_on);
 }
 
 /// Serves the metrics, whatever hinders: addresses do not depend on who counts them.

@@ -45,7 +45,8 @@ fn slice(service: &str) -> Slice {
 }
 
 fn speaker_of(node: &str, up: bool) -> Input {
-    let pod = SpeakerPod { node: up.then(|| node.to_owned()), on: Some(node.to_owned()), owner: None };
+    let pod =
+        SpeakerPod { node: up.then(|| node.to_owned()), on: Some(node.to_owned()), ..SpeakerPod::default() };
     Input::Speaker(Change::Apply(ObjectKey::new("metallb-system", format!("speaker-{node}")), pod))
 }
 
@@ -151,8 +152,7 @@ impl Story {
                 Effect::Open { index, name, .. } => self.front.open(*index, name.clone(), &mut self.orders),
                 Effect::Close { index } => self.front.close(*index),
                 Effect::Place { address, place } => {
-                    let interfaces = place.as_ref().and_then(|place| place.interfaces.clone());
-                    self.front.want(*address, interfaces, &mut self.orders);
+                    self.front.want(*address, place.as_ref().into(), &mut self.orders);
                     let first =
                         place.as_ref().is_some_and(|p| p.order[0] == "iris3" && p.interfaces.is_some());
                     moves.push((*address, first));

@@ -114,6 +114,8 @@ pub struct SpeakerPod {
     pub node: Option<String>,
     /// Its node, ready or not.
     pub on: Option<String>,
+    /// Whether it is being ended.
+    pub ends: bool,
     /// The `DaemonSet` that owns it, where the Pod is this speaker's own.
     pub owner: Option<OwnerReference>,
 }
@@ -131,7 +133,8 @@ impl SpeakerPod {
             ..OwnerReference::default()
         });
         let on = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-        Self { node: announce::member_node(pod), on, owner }
+        let ends = pod.metadata.deletion_timestamp.is_some();
+        Self { node: announce::member_node(pod), on, ends, owner }
     }
 }
 

@@ -110,6 +110,7 @@ impl Core {
             Event::Drained => return info!("all addresses are handed over"),
             Event::Unheard(node) => {
                 let name = name(node);
+                out.push(Effect::Peer(name.clone(), Some(false)));
                 let address = self.roster.view().speakers.get(&name).map(ToString::to_string);
                 let message = format!(
                     "the speaker of node {name:?} ({}) has not been heard for 10 seconds: let UDP port {} through every firewall between the nodes",
@@ -161,23 +162,31 @@ impl Core {
         change: Change<RosterView>,
         out: &mut Vec<Effect>,
     ) -> Vec<ServiceKey> {
-        let view = match change {
-            Change::Apply(_, view) => view,
+        match change {
+            Change::Apply(_, view) => self.roster.apply(view),
             // Whoever deleted it meant no node; every speaker enters itself once it is there again.
             Change::Delete(_) => {
                 warn!("the ConfigMap metallb-speakers was deleted: the operator makes a new one");
                 return Vec::new();
             }
             Change::Synced => return self.synced(now, Kind::Roster, out),
-        };
+        }
+        let touched = self.relist(out);
+        self.look_at_roster(now, out);
+        touched
+    }
+
+    /// Goes by the list as the API has it, where it can be true; returns the Services that this touches.
+    pub(super) fn relist(&mut self, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
+        let index = &self.index;
+        let gone = self.roster.settle(&self.node, self.leaving, |node| index.has_node(node));
+        let Some(gone) = gone else { return Vec::new() };
+        out.extend(gone.into_iter().map(|node| Effect::Peer(node, None)));
+        let view = self.roster.view();
         let nodes: BTreeSet<String> = view.speakers.keys().cloned().collect();
-        let gone = self.roster.view().speakers.keys().filter(|node| !nodes.contains(*node));
-        out.extend(gone.map(|node| Effect::Peer(node.clone(), None)));
         self.holders.names = nodes.iter().map(|node| (NodeId::of(node), node.clone())).collect();
         out.push(Effect::Speakers(view.clone()));
-        let changed = self.roster.apply(view);
-        self.look_at_roster(now, out);
-        if changed { self.index.set_speakers(nodes) } else { Vec::new() }
+        self.index.set_speakers(nodes)
     }
 
     /// Enters this node into the list where it is missing, and sees to those who are gone.
@@ -185,7 +194,10 @@ impl Core {
         if !self.gate.open() {
             return;
         }
-        if !self.leaving && self.roster.view().speakers.get(&self.node) != Some(&self.contact.ip()) {
+        let latest = self.roster.latest();
+        let is_missing = latest.speakers.get(&self.node) != Some(&self.contact.ip());
+        // Once for each list: whoever enters it tries until it is done.
+        if is_missing && !self.leaving && self.enlisting.replace(latest.revision) != Some(latest.revision) {
             out.push(Effect::Enlist);
         }
         let index = &self.index;

@@ -44,32 +44,65 @@ impl From<&ConfigMap> for RosterView {
 /// The list, and who in it is gone.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
+    /// The list that this node goes by.
     view: RosterView,
-    /// The node of each speaker's Pod, ready or not.
-    pods: BTreeMap<ObjectKey, String>,
+    /// The list as the API has it: it may leave out who is still there, for a moment.
+    latest: RosterView,
+    /// The node of each speaker's Pod, ready or not, and whether the Pod is being ended.
+    pods: BTreeMap<ObjectKey, (String, bool)>,
     /// Since when a listed node has been without Pod, or without Node.
     absent: BTreeMap<String, Instant>,
+    /// Whether this node sees to those who are gone.
+    sees_to_it: bool,
 }
 
 impl Roster {
-    /// The list is this now; whether it names others than before.
-    pub(super) fn apply(&mut self, view: RosterView) -> bool {
-        let changed = view.speakers != self.view.speakers;
-        if changed {
-            info!(speakers = view.speakers.len(), "the list of speakers changed");
-        }
-        self.view = view;
-        changed
+    /// The list is this in the API now.
+    pub(super) fn apply(&mut self, view: RosterView) {
+        self.latest = view;
     }
 
+    /// Goes by the list as the API has it, where that can be true: the nodes that it leaves out and the former one had, then.
+    ///
+    /// A list without this node (`own`, unless its speaker is `leaving`), or without another one whose speaker's Pod is there to stay, was made
+    /// anew or edited by somebody: whoever it leaves out enters itself again at once. Until then it counts as not seen, and the
+    /// electorates follow as from a view that lags.
+    pub(super) fn settle(
+        &mut self,
+        own: &str,
+        leaving: bool,
+        exists: impl Fn(&str) -> bool,
+    ) -> Option<Vec<String>> {
+        if self.latest == self.view {
+            return None;
+        }
+        let listed = |node: &str| self.latest.speakers.contains_key(node);
+        let stays = |node: &str| self.pods.values().any(|(on, ends)| on == node && !ends) && exists(node);
+        let gone: Vec<String> = self.view.speakers.keys().filter(|node| !listed(node)).cloned().collect();
+        if !leaving && !listed(own) || gone.iter().any(|node| node != own && stays(node)) {
+            return None;
+        }
+        if self.latest.speakers != self.view.speakers {
+            info!(speakers = self.latest.speakers.len(), "the list of speakers changed");
+        }
+        self.view = self.latest.clone();
+        Some(gone)
+    }
+
+    /// The list that this node goes by.
     pub(super) fn view(&self) -> &RosterView {
         &self.view
     }
 
-    /// The Pod runs on that node, or is gone.
-    pub(super) fn pod(&mut self, pod: ObjectKey, node: Option<String>) {
+    /// The list as the API has it.
+    pub(super) fn latest(&self) -> &RosterView {
+        &self.latest
+    }
+
+    /// The Pod runs on that node, for the time being or to its end, or is gone.
+    pub(super) fn pod(&mut self, pod: ObjectKey, node: Option<String>, ends: bool) {
         match node {
-            Some(node) => self.pods.insert(pod, node),
+            Some(node) => self.pods.insert(pod, (node, ends)),
             None => self.pods.remove(&pod),
         };
     }
@@ -83,7 +116,8 @@ impl Roster {
         sees_to_it: bool,
         out: &mut Vec<Effect>,
     ) {
-        let present: BTreeSet<&String> = self.pods.values().collect();
+        self.sees_to_it = sees_to_it;
+        let present: BTreeSet<&String> = self.pods.values().map(|(node, _)| node).collect();
         let gone = |node: &&String| !present.contains(*node) || !exists(node);
         let absent: BTreeSet<String> = self.view.speakers.keys().filter(gone).cloned().collect();
         self.absent.retain(|node, _| absent.contains(node));
@@ -98,9 +132,9 @@ impl Roster {
         }
     }
 
-    /// When to look again.
+    /// When to look again, where that is for this node.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.absent.values().min().map(|&since| since + GONE)
+        self.absent.values().min().filter(|_| self.sees_to_it).map(|&since| since + GONE)
     }
 }
 
@@ -137,24 +171,67 @@ mod tests {
         let pod = |name: &str| ObjectKey::new("metallb-system", name);
         let speakers = ["n1", "n2"].map(|n| (n.to_owned(), "192.0.2.1".parse().expect("an address")));
         let mut roster = Roster::default();
-        assert!(roster.apply(RosterView { revision: 7, speakers: speakers.into() }));
-        roster.pod(pod("a"), Some("n1".into()));
-        roster.pod(pod("b"), Some("n2".into()));
+        roster.apply(RosterView { revision: 7, speakers: speakers.into() });
+        assert_eq!(roster.settle("n1", false, |_| true), Some(vec![]));
+        roster.pod(pod("a"), Some("n1".into()), false);
+        roster.pod(pod("b"), Some("n2".into()), false);
         let none: [&str; 0] = [];
         assert_eq!(strikes(&mut roster, 0, &["n1", "n2"], true), none);
         assert_eq!(roster.next(), None);
         // Its Pod is replaced: nothing comes of that.
-        roster.pod(pod("b"), None);
+        roster.pod(pod("b"), None, false);
         assert_eq!(strikes(&mut roster, 10, &["n1", "n2"], true), none);
         assert_eq!(roster.next(), Some(at(70)));
-        roster.pod(pod("c"), Some("n2".into()));
+        roster.pod(pod("c"), Some("n2".into()), false);
         assert_eq!(strikes(&mut roster, 50, &["n1", "n2"], true), none);
         assert_eq!(roster.next(), None);
         // The Node is deleted.
         assert_eq!(strikes(&mut roster, 100, &["n1"], true), none);
         assert_eq!(strikes(&mut roster, 160, &["n1"], false), none, "another one does it");
+        assert_eq!(roster.next(), None, "and nothing here is due");
         assert_eq!(strikes(&mut roster, 161, &["n1"], true), ["n2"]);
         assert_eq!(strikes(&mut roster, 162, &["n1"], true), none, "it is under way");
         assert_eq!(strikes(&mut roster, 221, &["n1"], true), ["n2"], "it did not come about");
+    }
+
+    #[test]
+    fn a_list_that_leaves_out_who_is_there_is_not_gone_by() {
+        let pod = |name: &str| ObjectKey::new("metallb-system", name);
+        let list = |revision, nodes: &[&str]| RosterView {
+            revision,
+            speakers: nodes
+                .iter()
+                .map(|node| ((*node).to_owned(), "192.0.2.1".parse().expect("an address")))
+                .collect(),
+        };
+        let mut roster = Roster::default();
+        let (all, gone) =
+            (|_: &str| true, |nodes: &[&str]| Some(nodes.iter().map(|n| (*n).to_owned()).collect()));
+        roster.apply(list(1, &[]));
+        assert_eq!(roster.settle("n1", false, all), None, "this node is not in it yet");
+        roster.apply(list(2, &["n1", "n2", "n3"]));
+        assert_eq!(roster.settle("n1", false, all), gone(&[]));
+        assert_eq!(roster.settle("n1", false, all), None, "nothing new");
+        for (name, node) in [("a", "n1"), ("b", "n2"), ("c", "n3")] {
+            roster.pod(pod(name), Some(node.into()), false);
+        }
+        // It was deleted, and made anew; the speakers enter themselves one after the other.
+        for (revision, nodes) in [(5, &[][..]), (6, &["n2"]), (7, &["n1", "n2"])] {
+            roster.apply(list(revision, nodes));
+            assert_eq!(roster.settle("n1", false, all), None, "{nodes:?}");
+            assert_eq!(roster.view().revision, 2);
+        }
+        roster.apply(list(8, &["n1", "n2", "n3"]));
+        assert_eq!(roster.settle("n1", false, all), gone(&[]));
+        assert_eq!(roster.view().revision, 8);
+        // One leaves for good: the list may be seen before its Pod's end is.
+        roster.apply(list(9, &["n1", "n2"]));
+        assert_eq!(roster.settle("n1", false, all), None);
+        roster.pod(pod("c"), Some("n3".into()), true);
+        assert_eq!(roster.settle("n1", false, all), gone(&["n3"]));
+        // One whose Node is gone, and this one, which ends.
+        roster.apply(list(10, &[]));
+        assert_eq!(roster.settle("n1", false, |node| node == "n1"), None, "it does not end");
+        assert_eq!(roster.settle("n1", true, |node| node == "n1"), gone(&["n1", "n2"]));
     }
 }
