@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use net::MacAddr;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::sync::mpsc::{self, WeakUnboundedSender};
+use tracing::debug;
 
 use crate::core::Command;
 use crate::failover::{self, Hands, Order};
@@ -87,20 +88,54 @@ impl Board {
     }
 
     /// The interfaces on which the address would be announced, with this node's hardware address on each.
-    fn places(&self, address: IpAddr) -> Vec<(u32, MacAddr)> {
+    fn places(&self, address: IpAddr) -> failover::Places {
         let state = self.state();
         let indices = state.front.places(address);
         indices.filter_map(|index| Some((index, state.interfaces.get(&index)?.mac))).collect()
     }
 }
 
+/// How many addresses the LAN is asked for at once.
+const BATCH: usize = 1_024;
+
 /// What the failover thread moves.
 #[derive(Debug)]
 pub(crate) struct BoardHands {
-    pub(crate) board: Board,
-    /// Where the LAN is asked, which takes its time.
-    pub(crate) runtime: Handle,
-    pub(crate) orders: WeakUnboundedSender<Order>,
+    board: Board,
+    /// What the LAN is to be asked for.
+    questions: mpsc::UnboundedSender<IpAddr>,
+}
+
+impl BoardHands {
+    /// The hands for that board. The LAN, which takes its time, is asked on the runtime that this is called in; `orders` are told
+    /// what comes of it.
+    pub(crate) fn new(board: Board, runtime: &Handle, orders: WeakUnboundedSender<Order>) -> Self {
+        let (questions, asked) = mpsc::unbounded_channel();
+        runtime.spawn(probe_all(board.clone(), asked, orders));
+        Self { board, questions }
+    }
+}
+
+/// Asks for all addresses that wait at once, until nobody asks any more.
+async fn probe_all(
+    board: Board,
+    mut asked: mpsc::UnboundedReceiver<IpAddr>,
+    orders: WeakUnboundedSender<Order>,
+) {
+    let mut batch = Vec::new();
+    while asked.recv_many(&mut batch, BATCH).await > 0 {
+        let (addresses, orders) = (std::mem::take(&mut batch), orders.clone());
+        let places = addresses.iter().map(|&address| (address, board.places(address))).collect();
+        // Those that come next do not wait for these.
+        tokio::spawn(async move {
+            let answered = failover::probe(places).await;
+            // Where nobody takes orders any more the speaker ends.
+            let Some(orders) = orders.upgrade() else { return };
+            for address in addresses {
+                drop(orders.send(Order::Probed { address, answered: answered.contains(&address) }));
+            }
+        });
+    }
 }
 
 impl Hands for BoardHands {
@@ -109,11 +144,9 @@ impl Hands for BoardHands {
     }
 
     fn probe(&mut self, address: IpAddr) {
-        let (places, orders) = (self.board.places(address), self.orders.clone());
-        self.runtime.spawn(async move {
-            let answered = failover::probe(places, address).await;
-            // Where nobody takes orders any more the speaker ends.
-            orders.upgrade().map(|orders| orders.send(Order::Probed { address, answered }))
-        });
+        if self.questions.send(address).is_err() {
+            // As the runtime ends, and the speaker with it.
+            debug!(%address, "nobody asks the LAN any more");
+        }
     }
 }

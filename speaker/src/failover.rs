@@ -33,7 +33,7 @@ use crate::interface::MayAnswer;
 use driver::Driver;
 pub use key::{KeyError, read_key, watch_key};
 pub use links::LinkView;
-pub use probe::ask as probe;
+pub use probe::{Places, ask as probe};
 use store::Store;
 
 /// What the protocol needs to begin.

@@ -164,7 +164,7 @@ fn start_failover(
     };
     let (reports, moved) = mpsc::unbounded_channel();
     let (board, runtime) = (board.clone(), Handle::current());
-    let failover = Failover::start(&start, reports, |orders| BoardHands { board, runtime, orders })?;
+    let failover = Failover::start(&start, reports, |orders| BoardHands::new(board, &runtime, orders))?;
     Ok((failover, moved))
 }
 

@@ -28,17 +28,19 @@ pub fn question(address: IpAddr, mac: MacAddr) -> Vec<u8> {
     }
 }
 
-/// Whether the frame says that its sender has the address: an ARP packet sent by it, or a neighbour advertisement.
-pub fn claims(frame: &[u8], address: IpAddr) -> bool {
-    let Ok(frame) = Frame::parse(frame) else { return false };
-    match (frame.ether_type, address) {
-        (TYPE_ARP, IpAddr::V4(v4)) => {
-            arp::Packet::parse(frame.payload).is_ok_and(|packet| packet.sender_ip == v4)
+/// The address that the frame's sender says to have: that of the sender of an ARP packet, or of a neighbour advertisement.
+pub fn claimed(frame: &[u8]) -> Option<IpAddr> {
+    let frame = Frame::parse(frame).ok()?;
+    match frame.ether_type {
+        TYPE_ARP => {
+            let sender = arp::Packet::parse(frame.payload).ok()?.sender_ip;
+            (!sender.is_unspecified()).then_some(sender.into())
         }
-        (TYPE_IPV6, IpAddr::V6(v6)) => ndp::Packet::parse(frame.payload).is_ok_and(
-            |packet| matches!(packet.message, ndp::Message::Advertisement { target, .. } if target == v6),
-        ),
-        _ => false,
+        TYPE_IPV6 => match ndp::Packet::parse(frame.payload).ok()?.message {
+            ndp::Message::Advertisement { target, .. } => Some(target.into()),
+            ndp::Message::Solicitation { .. } => None,
+        },
+        _ => None,
     }
 }
 
@@ -52,14 +54,12 @@ mod tests {
         let v4 = Ipv4Addr::new(192, 0, 2, 7);
         let v6: Ipv6Addr = "2001:db8::7".parse().expect("an address");
         for address in [v4.into(), v6.into()] {
-            assert!(!claims(&question(address, mac), address), "{address}");
+            assert_eq!(claimed(&question(address, mac)), None, "{address}");
         }
         let arp = arp::Packet::gratuitous(arp::Operation::Reply, v4, other).frame(MacAddr::BROADCAST);
         let ndp =
             ndp::Packet::advertisement(v6, other, None).frame(other, ndp::multicast_mac(ndp::ALL_NODES));
-        assert!(claims(&arp, v4.into()) && claims(&ndp, v6.into()));
-        assert!(!claims(&arp, v6.into()) && !claims(&ndp, v4.into()));
-        assert!(!claims(&arp, Ipv4Addr::new(192, 0, 2, 8).into()));
-        assert!(!claims(arp.get(..30).expect("longer"), v4.into()));
+        assert_eq!([claimed(&arp), claimed(&ndp)], [Some(v4.into()), Some(v6.into())]);
+        assert_eq!(claimed(arp.get(..30).expect("longer")), None);
     }
 }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use socket2::SockFilter;
 
 /// The frames that a packet socket receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
     /// ARP requests and replies.
     Arp,
