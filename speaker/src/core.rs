@@ -67,6 +67,8 @@ pub struct Core {
     leaving: bool,
     /// The revision of the list of speakers that this node was last to be entered into.
     enlisting: Option<u64>,
+    /// When to say that the speakers have not agreed for the first time yet.
+    founding: Option<Instant>,
     objects: Objects,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
@@ -102,6 +104,7 @@ impl Core {
             draining: false,
             leaving: false,
             enlisting: None,
+            founding: None,
             objects: Objects::default(),
             statuses: BTreeMap::new(),
             uids: BTreeMap::new(),
@@ -123,7 +126,7 @@ impl Core {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let reminder = self.reminders.next().map(|at| at.max(self.quiet_until));
-        reminder.into_iter().chain(self.roster.next()).min()
+        reminder.into_iter().chain(self.roster.next()).chain(self.founding).min()
     }
 
     /// Takes in what happened at `now` and appends what is to be done about it.
@@ -177,6 +180,7 @@ impl Core {
             Input::Timeout => {
                 self.remind(now, out);
                 self.look_at_roster(now, out);
+                self.look_at_founding(now, out);
                 Vec::new()
             }
         };
@@ -243,7 +247,7 @@ impl Core {
             debug!(node, ready, "speaker {}", if ready { "is ready" } else { "is not ready" });
             self.index.set_ready(&node, ready);
         }
-        let touched = self.relist(out);
+        let touched = self.relist(now, out);
         self.look_at_roster(now, out);
         touched
     }

@@ -129,8 +129,15 @@ impl Story {
         story
     }
 
-    /// The same, with its links known, and so at work.
+    /// The same, with its links known and a majority of the speakers, and so at work.
     fn begun(before: Vec<Input>) -> Self {
+        let mut story = Self::alone(before);
+        story.tell(Input::Members(membership::Event::Quorum(true)));
+        story
+    }
+
+    /// The same before the speakers have agreed.
+    fn alone(before: Vec<Input>) -> Self {
         let mut story = Self::prepared(before);
         for link in [link(2, "eth0"), link(3, "eth1"), link(4, "cni0")] {
             story.tell(Input::Link(LinkChange::Apply(link)));
@@ -405,6 +412,31 @@ fn what_happens_to_the_speakers_is_told_where_a_person_can_mend_it() {
             assert!(message.contains("\"iris1\" (192.0.2.3)") && message.contains("7946"), "{message}");
             assert!(message.contains("firewall"), "{message}");
         }
+    }
+}
+
+#[test]
+fn speakers_that_cannot_agree_for_the_first_time_are_told_of() {
+    for agreed in [false, true] {
+        let mut story = Story::alone(Vec::new());
+        story.take();
+        story.tell(Input::Members(membership::Event::Up(NodeId::of("iris2"))));
+        if agreed {
+            story.tell(Input::Members(membership::Event::Quorum(true)));
+        }
+        for (after, due) in [(29, false), (30, true), (60, false), (30 + 3_000, true)] {
+            story.tell_at(at(after), Input::Timeout);
+            let told = story.done.drain(..).find_map(|effect| match effect {
+                Effect::Event { about, reason: "noQuorum", message, .. } => Some((about, message)),
+                _ => None,
+            });
+            assert_eq!(told.is_some(), due && !agreed, "{after} s");
+            if let Some((about, message)) = told {
+                assert_eq!((about.kind.as_deref(), about.name.as_deref()), (Some("Node"), Some("iris3")));
+                assert!(message.contains("of the nodes: iris1; see that they run"), "{message}");
+            }
+        }
+        assert_eq!(story.core.poll_timeout().is_some(), !agreed);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use announce::ServiceKey;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,6 +15,11 @@ use super::Core;
 use super::effect::{Effect, Kind};
 use super::roster::RosterView;
 
+/// How long speakers take to agree at first, at most: 6 s, and a Pod that starts.
+const FOUNDING: Duration = Duration::from_secs(30);
+/// A warning that still holds is repeated, before the API server forgets it.
+const FOUNDING_AGAIN: Duration = Duration::from_secs(50 * 60);
+
 /// The addresses that this node holds, and whom it knows to hold others.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
@@ -21,6 +27,8 @@ pub(super) struct Holders {
     /// Whom an address went to that was this node's.
     others: BTreeMap<IpAddr, String>,
     names: BTreeMap<NodeId, String>,
+    /// The speakers that have been heard at some time.
+    met: BTreeSet<NodeId>,
 }
 
 impl Holders {
@@ -90,8 +98,12 @@ impl Core {
 
     /// Something happened to the speakers: logged, and told to whoever looks at this node where it is for a person to
     /// mend.
-    pub(super) fn heard(&self, event: &Event, out: &mut Vec<Effect>) {
-        let name = |node| self.holders.name(node);
+    pub(super) fn heard(&mut self, event: &Event, out: &mut Vec<Effect>) {
+        if let Event::Up(node) = *event {
+            self.holders.met.insert(node);
+        }
+        let holders = &self.holders;
+        let name = |node| holders.name(node);
         let (reason, message) = match *event {
             Event::Up(node) => {
                 out.push(Effect::Peer(name(node), Some(true)));
@@ -102,6 +114,7 @@ impl Core {
                 return warn!(node = name(node), "the speaker of the node is not heard any more");
             }
             Event::Quorum(true) => {
+                self.founding = None;
                 out.push(Effect::Quorum(true));
                 return info!("a majority of the speakers hears this one");
             }
@@ -121,7 +134,7 @@ impl Core {
             }
             Event::Quorum(false) => (
                 "noQuorum",
-                "no majority of the speakers hears the one of this node: it answers for no address until one does; where more than half of the nodes are gone for good, set spec.failover.onQuorumLoss of the MetalLB resource to Announce"
+                "no majority of the speakers hears the one of this node: until one does it answers for no address, or, where only two nodes have a speaker or spec.failover.onQuorumLoss of the MetalLB resource is Announce, for those alone that nobody on the network answers for; bring the other nodes back, or delete the Nodes that are gone for good"
                     .to_owned(),
             ),
             Event::Profile(profile) => (
@@ -149,6 +162,28 @@ impl Core {
         self.warn_of_node("interfaceUnheard", message, out);
     }
 
+    /// Says who keeps the speakers from agreeing for the first time, where that takes long: nobody answers for anything
+    /// until then.
+    pub(super) fn look_at_founding(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.founding.is_none_or(|due| now < due) {
+            return;
+        }
+        self.founding = Some(now + FOUNDING_AGAIN);
+        let own = NodeId::of(&self.node);
+        let names = self.holders.names.iter().filter(|(id, _)| **id != own && !self.holders.met.contains(id));
+        let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+        let whom = if names.is_empty() {
+            "none is missing, they do not agree yet".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let message = format!(
+            "the speakers have not agreed yet who they are, and none answers for an address before: not heard yet are those of the nodes: {whom}; see that they run and that UDP port {} is open between the nodes, and delete the Nodes that are gone for good",
+            self.contact.port()
+        );
+        self.warn_of_node("noQuorum", message, out);
+    }
+
     fn warn_of_node(&self, reason: &'static str, message: String, out: &mut Vec<Effect>) {
         warn!("{message}");
         let about = node_reference(&self.node);
@@ -171,19 +206,22 @@ impl Core {
             }
             Change::Synced => return self.synced(now, Kind::Roster, out),
         }
-        let touched = self.relist(out);
+        let touched = self.relist(now, out);
         self.look_at_roster(now, out);
         touched
     }
 
     /// Goes by the list as the API has it, where it can be true; returns the Services that this touches.
-    pub(super) fn relist(&mut self, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
+    pub(super) fn relist(&mut self, now: Instant, out: &mut Vec<Effect>) -> Vec<ServiceKey> {
         let index = &self.index;
         let gone = self.roster.settle(&self.node, self.leaving, |node| index.has_node(node));
         let Some(gone) = gone else { return Vec::new() };
         out.extend(gone.into_iter().map(|node| Effect::Peer(node, None)));
         let view = self.roster.view();
         let nodes: BTreeSet<String> = view.speakers.keys().cloned().collect();
+        if self.founding.is_none() && self.holders.names.is_empty() {
+            self.founding = Some(now + FOUNDING);
+        }
         self.holders.names = nodes.iter().map(|node| (NodeId::of(node), node.clone())).collect();
         out.push(Effect::Speakers(view.clone()));
         self.index.set_speakers(nodes)

@@ -146,7 +146,7 @@ impl Core {
         if relabelled {
             touched.extend(self.configure(out));
         }
-        touched.extend(self.relist(out));
+        touched.extend(self.relist(now, out));
         self.look_at_roster(now, out);
         touched
     }
