@@ -133,7 +133,7 @@ impl Speaker {
     fn new(services: u32, ports: impl Iterator<Item = u16>) -> Self {
         let settings = Settings { node: NODE.into(), ..Settings::default() };
         let facts =
-            NodeFacts { name: NODE.into(), address: Some(Ipv4Addr::LOCALHOST), notification_restart: false };
+            NodeFacts { name: NODE.into(), address: Some(Ipv4Addr::LOCALHOST), ..NodeFacts::default() };
         let metrics = Metrics::new();
         let (peers, _) = Peers::new(&metrics, NODE);
         let core = Core::new(settings, Exclude::new(["^none"]).expect("valid"), CONTACT).on_node(facts);

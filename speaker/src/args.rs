@@ -119,8 +119,9 @@ pub struct Args {
     #[arg(long, env = "METALLB_BGP_DEBOUNCE_TIMEOUT", value_name = "MILLISECONDS", default_value = "", hide_default_value = true, value_parser = milliseconds)]
     pub bgp_debounce_timeout: String,
 
-    /// Seconds between asking routers to take other ways (graceful shutdown, RFC 8326) and withdrawing all routes, when the
-    /// speaker is told to end; not for BGPPeers with graceful restart. To be less than the Pod's grace period
+    /// Seconds between asking routers to take other ways (graceful shutdown, RFC 8326) and withdrawing routes: when the
+    /// speaker is told to end, but for BGPPeers with graceful restart, to be less than the Pod's grace period; and when the
+    /// node is drained, 10 at least
     #[arg(long, env = "METALLB_BGP_DRAIN_TIME", value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub bgp_drain_time: u64,
 

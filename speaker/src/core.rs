@@ -33,7 +33,9 @@ use net::MacAddr;
 use sockets::LinkChange;
 use tracing::{debug, info};
 
-pub use bgp::{BgpEffect, BgpInput, NodeFacts, Passphrase, SecretView, SessionReport, SessionView};
+pub use bgp::{
+    BgpEffect, BgpInput, LEAST_DRAIN_TIME, NodeFacts, Passphrase, SecretView, SessionReport, SessionView,
+};
 pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
 use holders::Holders;
 pub use input::Input;
@@ -126,7 +128,8 @@ impl Core {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let reminder = self.reminders.next().map(|at| at.max(self.quiet_until));
-        reminder.into_iter().chain(self.roster.next()).chain(self.founding).min()
+        let own = self.roster.next().into_iter().chain(self.bgp.next()).chain(self.founding);
+        reminder.into_iter().chain(own).min()
     }
 
     /// Takes in what happened at `now` and appends what is to be done about it.
@@ -181,7 +184,7 @@ impl Core {
                 self.remind(now, out);
                 self.look_at_roster(now, out);
                 self.look_at_founding(now, out);
-                Vec::new()
+                self.withdraw(now)
             }
         };
         if self.gate.open() {
@@ -243,11 +246,12 @@ impl Core {
             }
             Change::Synced => return self.synced(now, Kind::Speakers, out),
         };
+        let mut touched = Vec::new();
         for (node, ready) in changed {
             debug!(node, ready, "speaker {}", if ready { "is ready" } else { "is not ready" });
-            self.index.set_ready(&node, ready);
+            touched.extend(self.index.set_ready(&node, ready));
         }
-        let touched = self.relist(now, out);
+        touched.extend(self.relist(now, out));
         self.look_at_roster(now, out);
         touched
     }
@@ -296,6 +300,10 @@ impl Core {
         info!("all resources are known, announcing begins");
         self.configure(out);
         self.resumable = self.statuses.values().cloned().collect();
+        if self.draining {
+            // Routers have taken other ways already, or were never to take this one.
+            self.index.set_withdraws(true);
+        }
         let resumed = self.resume_bgp();
         let services: BTreeSet<ServiceKey> =
             self.uids.keys().chain(self.statuses.values()).cloned().chain(resumed).collect();

@@ -52,6 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         name: node.clone(),
         address: args.host_v4(),
         notification_restart: args.bgp_notification_restart,
+        drain_time: Duration::from_secs(args.bgp_drain_time),
     };
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");

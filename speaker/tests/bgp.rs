@@ -9,8 +9,8 @@ use l2::Instant;
 use serde_json::{Value, json};
 use sockets::LinkChange;
 use speaker::core::{
-    BgpEffect, BgpInput, Core, Effect, Input, NodeFacts, Passphrase, SecretView, ServiceView, SessionReport,
-    StatusView, Want,
+    BgpEffect, BgpInput, Core, Effect, Input, LEAST_DRAIN_TIME, NodeFacts, Passphrase, SecretView,
+    ServiceView, SessionReport, SpeakerPod, StatusView, Want,
 };
 use speaker::exclude::Exclude;
 
@@ -94,7 +94,7 @@ impl Story {
         let facts = NodeFacts {
             name: NODE.into(),
             address: Some(Ipv4Addr::new(192, 0, 2, 11)),
-            notification_restart: false,
+            ..NodeFacts::default()
         };
         let core = Core::new(settings, Exclude::new(["^none"]).expect("valid"), CONTACT).on_node(facts);
         let mut story = Self { core, lines: Vec::new(), views: BTreeMap::new(), passwords: Vec::new() };
@@ -120,8 +120,12 @@ impl Story {
     }
 
     fn tell(&mut self, input: Input) {
+        self.tell_at(Instant::default(), input);
+    }
+
+    fn tell_at(&mut self, now: Instant, input: Input) {
         let mut out = Vec::new();
-        self.core.handle(Instant::default(), input, &mut out);
+        self.core.handle(now, input, &mut out);
         for effect in out {
             match effect {
                 Effect::Bgp(effect) => self.bgp(effect),
@@ -327,13 +331,66 @@ fn conflicts_over_a_local_preference_are_told() {
     assert!(lines.iter().any(|line| line == "routes tor-a -10.20.30.1/32 -10.20.30.2/32"), "{lines:?}");
 }
 
+/// A node that is being drained, or is not.
+fn own_node(draining: bool) -> Input {
+    Input::Node(Change::Apply(ObjectKey::new("", NODE), Node { draining, ..Node::default() }))
+}
+
+/// Another node, whose speaker is ready.
+fn another_node() -> [Input; 2] {
+    let pod = SpeakerPod { node: Some("iris2".into()), on: Some("iris2".into()), owner: None };
+    [
+        Input::Node(Change::Apply(ObjectKey::new("", "iris2"), Node::default())),
+        Input::Speaker(Change::Apply(key("speaker-iris2"), pod)),
+    ]
+}
+
 #[test]
-fn while_the_node_is_drained_routers_are_to_take_other_ways() {
+fn while_the_node_is_drained_routers_take_other_ways_and_then_the_routes_go() {
+    let mut story = Story::begun(another_node().into());
+    story.take();
+    story.tell(own_node(true));
+    assert_eq!(story.take(), ["drain true"], "the routes stay for a while");
+    let due = story.core.poll_timeout().expect("they are to go");
+    assert_eq!(due, Instant::default() + LEAST_DRAIN_TIME);
+    story.tell_at(due, Input::Timeout);
+    let lines = story.take();
+    assert!(lines.contains(&"routes tor-a -10.20.30.1/32 -10.20.30.2/32".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"status web none".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("end")), "the session stays: {lines:?}");
+    story.tell_at(due, own_node(false));
+    let lines = story.take();
+    assert!(lines.contains(&"routes tor-a +10.20.30.1/32 +10.20.30.2/32".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"drain false".to_owned()), "{lines:?}");
+    assert_ne!(story.core.poll_timeout(), Some(due), "nothing is due any more");
+}
+
+#[test]
+fn a_drain_that_is_called_off_moves_nothing_and_the_only_node_goes_on() {
+    let mut story = Story::begun(another_node().into());
+    story.take();
+    story.tell(own_node(true));
+    story.tell(own_node(false));
+    story.tell_at(Instant::default() + LEAST_DRAIN_TIME, Input::Timeout);
+    assert_eq!(story.take(), ["drain true", "drain false"]);
+    // Nobody else could announce anything.
     let mut story = Story::begun(Vec::new());
     story.take();
-    for draining in [true, false] {
-        let node = Node { draining, ..Node::default() };
-        story.tell(Input::Node(Change::Apply(ObjectKey::new("", NODE), node)));
-        assert_eq!(story.take(), [format!("drain {draining}")]);
-    }
+    story.tell(own_node(true));
+    story.tell_at(Instant::default() + LEAST_DRAIN_TIME, Input::Timeout);
+    assert_eq!(story.take(), ["drain true"]);
+    // Another node comes: now it can be spared.
+    another_node().into_iter().for_each(|input| story.tell(input));
+    let lines = story.take();
+    assert!(lines.contains(&"routes tor-a -10.20.30.1/32 -10.20.30.2/32".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_speaker_that_starts_on_a_drained_node_announces_nothing_that_others_do() {
+    let mut before: Vec<Input> = another_node().into();
+    before.push(own_node(true));
+    let mut story = Story::begun(before);
+    let lines = story.take();
+    assert!(!lines.iter().any(|line| line.starts_with("routes")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("session tor-a")), "{lines:?}");
 }

@@ -58,6 +58,8 @@ pub enum BgpReason {
     NetworkUnavailable,
     /// The node is labelled to be left out by external load balancers.
     Excluded,
+    /// The node is drained, and another one can announce it.
+    Drained,
     /// No endpoint on this node can serve, where one is needed.
     NoLocalEndpoint,
     /// No endpoint anywhere can serve.
@@ -111,6 +113,7 @@ impl fmt::Display for BgpReason {
             Self::Conflict(conflict) => conflict.fmt(f),
             Self::NetworkUnavailable => f.write_str("this node has the condition NetworkUnavailable"),
             Self::Excluded => write!(f, "this node has the label {}", api::names::EXCLUDE_LABEL),
+            Self::Drained => f.write_str("this node is drained, and others announce it"),
             Self::NoLocalEndpoint => f.write_str(
                 "no endpoint of it on this node is ready to serve, and externalTrafficPolicy is Local",
             ),

@@ -42,6 +42,8 @@ pub struct Index {
     reach: BTreeMap<String, BTreeMap<String, u64>>,
     /// By BGP advertisement that selects this node, what it comes to here.
     ways: BTreeMap<String, bgp::Way>,
+    /// Whether this node withdraws what others can announce by BGP.
+    withdraws: bool,
 }
 
 impl Index {
@@ -139,13 +141,10 @@ impl Index {
     }
 
     /// The speaker of the node is ready by the API, or not any more. That decides who tells users what concerns the
-    /// whole cluster, and nothing else.
-    pub fn set_ready(&mut self, node: &str, ready: bool) {
-        if ready {
-            self.ready.insert(node.to_owned());
-        } else {
-            self.ready.remove(node);
-        }
+    /// whole cluster, and what a drained node may withdraw from BGP.
+    pub fn set_ready(&mut self, node: &str, ready: bool) -> Vec<ServiceKey> {
+        let changed = if ready { self.ready.insert(node.to_owned()) } else { self.ready.remove(node) };
+        if changed && self.withdraws { self.with_addresses() } else { Vec::new() }
     }
 
     /// Whether the node exists.

@@ -195,6 +195,59 @@ fn excluded_nodes_announce_where_that_is_ignored() {
     assert!(cluster.told().is_ok());
 }
 
+#[test]
+fn a_drained_node_withdraws_what_another_one_announces_and_nothing_else() {
+    type Case = (&'static str, fn(&mut Cluster, &mut Node), bool);
+    let label = |node: &mut Node| node.labels.insert(api::names::EXCLUDE_LABEL.to_owned(), String::new());
+    let cases: [Case; 7] = [
+        ("another node can", |_, _| {}, true),
+        ("the other is drained, too", |_, other| other.draining = true, false),
+        ("the other has no network", |_, other| other.network_unavailable = true, false),
+        (
+            "no advertisement selects the other",
+            |c, _| {
+                c.advertisements = vec![json!({"nodeSelectors": [{"matchLabels": {"rack": "a"}}]})];
+            },
+            false,
+        ),
+        (
+            "the other has no peer",
+            |c, _| {
+                for (_, spec) in &mut c.peers {
+                    spec["nodeSelectors"] = json!([{"matchLabels": {"rack": "a"}}]);
+                }
+            },
+            false,
+        ),
+        ("local, with a Pod there", |c, _| c.service.local = true, true),
+        (
+            "local, without",
+            |c, _| {
+                c.service.local = true;
+                c.endpoints = vec![NODE];
+            },
+            false,
+        ),
+    ];
+    for (case, change, withdrawn) in cases {
+        let (mut cluster, mut other) = (Cluster::default(), Node::default());
+        change(&mut cluster, &mut other);
+        let mut index = cluster.index();
+        assert_eq!(index.set_withdraws(true), [key()], "{case}");
+        index.apply_node("iris2".to_owned(), other.clone());
+        let stays = |index: &Index| matches!(index.decide_bgp(&key()), BgpDecision::Announce(_));
+        assert!(stays(&index), "{case}: nobody knows whether the other one has a speaker");
+        assert_eq!(index.set_ready("iris2", true), [key()], "{case}");
+        assert_eq!(stays(&index), !withdrawn, "{case}");
+        label(&mut other);
+        index.apply_node("iris2".to_owned(), other);
+        assert!(stays(&index), "{case}: the other is left out by its label");
+        assert_eq!((index.set_withdraws(false), index.set_withdraws(false)), (vec![key()], vec![]));
+        assert!(stays(&index), "{case}: not drained any more");
+        assert_eq!(index.set_ready("iris2", false), [], "{case}: nothing depends on it then");
+    }
+}
+
 /// What is special, how the cluster comes to be so, and the routes and peers that follow.
 type RouteCase = (&'static str, fn(&mut Cluster), &'static [&'static str], &'static [&'static str]);
 

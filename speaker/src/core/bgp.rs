@@ -17,6 +17,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use announce::{BgpDecision, BgpReason, ServiceKey};
 use bgp::rib::Change as RouteChange;
@@ -33,6 +34,10 @@ pub use sessions::{SessionReport, SessionView};
 use peer::Setup;
 use sessions::Sessions;
 use tables::{Audience, Tables};
+
+/// How long routers have at least to take other ways before a drained node withdraws its routes: they notice within a
+/// second, and what they told others needs a few more.
+pub const LEAST_DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// What happens to BGP.
 #[derive(Debug)]
@@ -104,6 +109,8 @@ pub(super) struct Bgp {
     stale: bool,
     /// Whether routers were told to take other ways, as the node is being drained.
     draining: bool,
+    /// When a drained node withdraws what others can announce.
+    withdraw_at: Option<Instant>,
     /// The Service that each status object of this node is about.
     statuses: BTreeMap<ObjectKey, ServiceKey>,
     /// Services that this node announced before the speaker was restarted.
@@ -114,6 +121,11 @@ impl Bgp {
     /// Peers may have changed.
     pub(super) fn touch(&mut self) {
         self.stale = true;
+    }
+
+    /// When something is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.withdraw_at
     }
 
     /// Notes the password in a Secret; true where it is another one.
@@ -149,6 +161,22 @@ impl Core {
             BgpInput::Report { peer, report } => self.session_report(&peer, &report, out),
         }
         Vec::new()
+    }
+
+    /// The node is being drained, or not any more. Routes go once routers have had time to take other ways (RFC 8326 §4).
+    pub(super) fn drain_bgp(&mut self, now: Instant, draining: bool) -> Vec<ServiceKey> {
+        let time = self.bgp.node.drain_time.max(LEAST_DRAIN_TIME);
+        self.bgp.withdraw_at = (draining && self.gate.open()).then(|| now + time);
+        if draining { Vec::new() } else { self.index.set_withdraws(false) }
+    }
+
+    /// Withdraws the routes of a drained node where that is due.
+    pub(super) fn withdraw(&mut self, now: Instant) -> Vec<ServiceKey> {
+        if self.bgp.withdraw_at.take_if(|at| *at <= now).is_none() {
+            return Vec::new();
+        }
+        info!("routers have had time to take other ways: what other nodes announce, too, is withdrawn");
+        self.index.set_withdraws(true)
     }
 
     /// Notes which Services were announced before the speaker was restarted; returns them.

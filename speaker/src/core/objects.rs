@@ -132,7 +132,9 @@ impl Core {
                     }
                 );
                 out.push(Effect::Drain(node.draining));
-                return self.cluster_node(now, Change::Apply(key, node), out);
+                let mut touched = self.drain_bgp(now, node.draining);
+                touched.extend(self.cluster_node(now, Change::Apply(key, node), out));
+                return touched;
             }
             Change::Apply(key, node) => (
                 self.objects.label_node(&key.name, Some(&node.labels)),

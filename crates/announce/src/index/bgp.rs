@@ -82,6 +82,15 @@ impl Index {
         self.nodes.get(&self.settings.node)
     }
 
+    /// This node is drained and routers have had time to take other ways: it withdraws what others can announce, too. Or it
+    /// is not drained any more.
+    pub fn set_withdraws(&mut self, withdraws: bool) -> Vec<ServiceKey> {
+        if std::mem::replace(&mut self.withdraws, withdraws) == withdraws {
+            return Vec::new();
+        }
+        self.with_addresses()
+    }
+
     /// Why no node announces a Service by BGP whose pool has BGPAdvertisements, in place of an obstacle of Layer 2, which
     /// was not asked for.
     pub(super) fn bgp_obstacle(&self, pool: &str, service: &Service) -> Option<Obstacle> {
@@ -140,6 +149,9 @@ impl Index {
         if peers.is_empty() {
             return Err(BgpReason::NoPeer);
         }
+        if self.withdraws && self.is_announced_elsewhere(pool, service, &serving) {
+            return Err(BgpReason::Drained);
+        }
         let ask = |(prefix, way): (IpNet, &Way)| Ask {
             prefix,
             route: Arc::clone(&way.route),
@@ -149,6 +161,34 @@ impl Index {
             addresses: service.addresses.clone(),
             asks: asks.into_iter().map(ask).collect(),
             peers,
+        })
+    }
+}
+
+impl Index {
+    /// Whether another node with a ready speaker, which is not drained, may announce the Service by BGP. `serving` is where its
+    /// endpoints are.
+    fn is_announced_elsewhere(
+        &self,
+        pool: &str,
+        service: &Service,
+        serving: &BTreeSet<Option<&str>>,
+    ) -> bool {
+        let others = self.ready.iter().filter(|name| **name != self.settings.node);
+        others.filter_map(|name| Some((name, self.nodes.get(name)?))).any(|(name, node)| {
+            let able = !node.draining
+                && !node.network_unavailable
+                && (!node.excluded() || self.settings.ignore_exclude)
+                && (!service.local || serving.contains(&Some(name.as_str())));
+            let to_a_peer =
+                |advertisement: &BgpAdvertisement| {
+                    advertisement.matches_service(&service.labels)
+                        && advertisement.matches_node(&node.labels)
+                        && self.config.bgp_peers.values().any(|peer| {
+                            advertisement.matches_peer(&peer.name) && peer.matches_node(&node.labels)
+                        })
+                };
+            able && self.config.bgp_advertisements_of(pool).any(to_a_peer)
         })
     }
 }

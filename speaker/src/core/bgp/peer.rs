@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bgp::packet::Families;
 use bgp::session::{
@@ -57,6 +58,9 @@ pub struct NodeFacts {
     pub address: Option<Ipv4Addr>,
     /// Whether routes are to outlive NOTIFICATIONs where they outlive restarts (RFC 8538).
     pub notification_restart: bool,
+    /// How long routers have to take other ways before this node, being drained, withdraws its routes; not less than
+    /// [`LEAST_DRAIN_TIME`](super::LEAST_DRAIN_TIME).
+    pub drain_time: Duration,
 }
 
 /// What a BGPPeer comes to on this node.
@@ -184,8 +188,6 @@ fn hints(peer: &BgpPeer) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use config::{Config, Resources, Secret};
     use serde_json::{Value, json};
 
@@ -195,7 +197,7 @@ mod tests {
         NodeFacts {
             name: "iris1".into(),
             address: Some(Ipv4Addr::new(192, 0, 2, 11)),
-            notification_restart: false,
+            ..NodeFacts::default()
         }
     }
 
