@@ -281,8 +281,50 @@ fn what_is_not_supported_is_a_condition_and_an_event_and_hurts_nobody() {
         story.views["red"],
         "false NotSupported: sessions in a VRF (vrf \"red\") are not supported yet"
     );
+    assert!(!lines.iter().any(|line| line.starts_with("status") && line.contains("red")), "{lines:?}");
     story.tell(peer("red", &json!({})));
-    assert_eq!(story.taken("session"), ["session red 192.0.2.254:179 AS 64512"]);
+    let lines = story.take();
+    assert!(lines.contains(&"session red 192.0.2.254:179 AS 64512".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"status web red,tor-a".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_service_that_no_session_can_carry_is_not_said_to_be_announced() {
+    let mut story = Story::begun(vec![peer("tor-a", &json!({"vrf": "red"}))]);
+    let lines = story.take();
+    let event = "!sessionDown tor-a: session with node \"iris1\" down: sessions in a VRF (vrf \"red\") are not supported yet";
+    let statuses = ["status dns none", "status web none"];
+    assert_eq!(lines, [statuses[0], statuses[1], event]);
+    story.tell(peer("tor-a", &json!({"passwordSecret": {"name": "bgp"}})));
+    story.tell(secret(&"x".repeat(81)));
+    assert!(!story.take().iter().any(|line| line.contains("nodeAssigned") || line.starts_with("shown")));
+    // A password that can be used is all that was missing.
+    story.tell(secret("s3cret"));
+    assert!(story.take().contains(&"status web tor-a".to_owned()));
+}
+
+#[test]
+fn addresses_of_a_family_that_no_session_takes_are_named() {
+    let dual = |name: &str, more: &[&str]| {
+        let Input::Service(Change::Apply(key, mut view)) = service(name, "10.20.30.1") else { unreachable!() };
+        view.service.addresses.extend(more.iter().map(|text| text.parse::<IpAddr>().expect("an address")));
+        Input::Service(Change::Apply(key, view))
+    };
+    let pool = read("blue", &json!({"addresses": ["10.20.30.0/24", "fc00::/120"]}));
+    let mut story = Story::begun(vec![Input::Pool(Change::Apply(key("blue"), pool)), dual("web", &["fc00::1"])]);
+    let lines = story.take();
+    assert!(lines.contains(&"status web tor-a".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("fc00::1")), "{lines:?}");
+    let warning = "no router is told of fc00::1 of Service shop/web: no session takes IPv6 routes, so set dualStackAddressFamily, or create a BGPPeer with an IPv6 peerAddress";
+    assert_eq!(story.views["tor-a"], format!("false Connecting: connecting; {warning}"));
+    story.tell(report("tor-a", true, "established"));
+    assert_eq!(story.views["tor-a"], format!("true Established: established; {warning}"));
+    // Another session takes them.
+    story.tell(peer("tor-6", &json!({"peerAddress": "2001:db8::254"})));
+    let lines = story.take();
+    assert!(lines.contains(&"shown web fc00::1".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"status web tor-6,tor-a".to_owned()), "{lines:?}");
+    assert_eq!(story.views["tor-a"], "true Established: established");
 }
 
 #[test]

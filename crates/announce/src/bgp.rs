@@ -22,12 +22,34 @@ pub enum BgpDecision {
 /// What this node announces for one Service by BGP, whenever the sessions with the peers are up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BgpAnnouncement {
-    /// The addresses, in the order of the Service's status.
+    /// The addresses that a peer is told of, in the order of the Service's status.
     pub addresses: Vec<IpAddr>,
-    /// The routes that the Service asks for: one for each address and advertisement.
+    /// The routes that the Service asks for: one for each address and advertisement that a peer takes.
     pub asks: Vec<Ask>,
     /// The BGPPeers, by name, to which at least one route goes.
     pub peers: BTreeSet<String>,
+    /// The addresses that no peer is told of.
+    pub unheard: Vec<Unheard>,
+}
+
+/// An address of whose family no peer takes routes that its advertisements go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// The address.
+    pub address: IpAddr,
+    /// These peers, by name: at least one.
+    pub peers: BTreeSet<String>,
+}
+
+impl BgpDecision {
+    /// The addresses that no peer is told of, as none takes routes of their family.
+    pub fn unheard(&self) -> &[Unheard] {
+        match self {
+            Self::Announce(announcement) => &announcement.unheard,
+            Self::Not(BgpReason::NoFamily(unheard)) => unheard,
+            Self::Not(_) => &[],
+        }
+    }
 }
 
 /// A route that a Service asks for. It goes to all peers of the advertisement.
@@ -64,8 +86,12 @@ pub enum BgpReason {
     NoLocalEndpoint,
     /// No endpoint anywhere can serve.
     NoEndpoint,
-    /// The advertisements go to no BGPPeer that this node has a session with.
+    /// The advertisements go to no BGPPeer of this node.
     NoPeer,
+    /// They go to these BGPPeers alone, with which no session is possible.
+    PeersRefused(BTreeSet<String>),
+    /// They go to BGPPeers that take no routes of the family of any address.
+    NoFamily(Vec<Unheard>),
 }
 
 /// Two advertisements that ask for different local preferences of one route.
@@ -79,6 +105,20 @@ pub struct Conflict {
     pub one: String,
     /// The other one.
     pub other: String,
+}
+
+/// How addresses of a family come to be announced that no peer takes routes of.
+pub(crate) const FAMILY_CURE: &str =
+    "set dualStackAddressFamily of a BGPPeer, or create one whose peerAddress is of that family";
+
+/// The first of many names, in words.
+pub(crate) fn listed(names: &BTreeSet<String>) -> String {
+    const NAMED: usize = 3;
+    let first: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        rest => format!("{} and {rest} more", first.join(", ")),
+    }
 }
 
 impl From<Reason> for BgpReason {
@@ -120,6 +160,21 @@ impl fmt::Display for BgpReason {
             Self::NoEndpoint => f.write_str("no endpoint of it is ready to serve"),
             Self::NoPeer => {
                 f.write_str("this node has no session with a BGPPeer that it could be announced to")
+            }
+            Self::PeersRefused(peers) => write!(
+                f,
+                "no session is possible with the only BGPPeers that it could be announced to, {}: their conditions say why",
+                listed(peers)
+            ),
+            Self::NoFamily(unheard) => {
+                let peers = unheard.iter().flat_map(|unheard| unheard.peers.iter().cloned()).collect();
+                let addresses: Vec<String> = unheard.iter().map(|u| u.address.to_string()).collect();
+                write!(
+                    f,
+                    "BGPPeers {} take no routes of the family of {}: {FAMILY_CURE}",
+                    listed(&peers),
+                    addresses.join(", ")
+                )
             }
         }
     }

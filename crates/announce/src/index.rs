@@ -4,6 +4,7 @@ mod bgp;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ::bgp::packet::Families;
 use config::{Config, L2Advertisement};
 use l2::election::{self, Candidate};
 
@@ -42,6 +43,8 @@ pub struct Index {
     reach: BTreeMap<String, BTreeMap<String, u64>>,
     /// By BGP advertisement that selects this node, what it comes to here.
     ways: BTreeMap<String, bgp::Way>,
+    /// The BGPPeers with which sessions are possible, and the families of which each takes routes.
+    takers: BTreeMap<String, Families>,
     /// Whether this node withdraws what others can announce by BGP.
     withdraws: bool,
 }
@@ -112,7 +115,7 @@ impl Index {
         let own = name == self.settings.node;
         self.nodes.insert(name, node);
         if own {
-            self.ways = bgp::ways(&self.config, self.own_node());
+            self.ways = bgp::ways(&self.config, &self.takers, self.own_node());
         }
         self.with_addresses()
     }
@@ -167,7 +170,7 @@ impl Index {
             })
             .collect();
         self.config = config;
-        self.ways = bgp::ways(&self.config, self.own_node());
+        self.ways = bgp::ways(&self.config, &self.takers, self.own_node());
         self.with_addresses()
     }
 

@@ -23,7 +23,7 @@ mod index;
 mod obstacle;
 mod reduce;
 
-pub use crate::bgp::{Ask, BgpAnnouncement, BgpDecision, BgpReason, Conflict};
+pub use crate::bgp::{Ask, BgpAnnouncement, BgpDecision, BgpReason, Conflict, Unheard};
 pub use claims::{Claim, Claims, Place};
 pub use decision::{CANDIDATES, Decision, Election, Interfaces, Reason, Shortage};
 pub use index::{Index, Settings};

@@ -1,7 +1,10 @@
 //! Why no node of the whole cluster announces a Service, where that is for its user to mend.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
+use crate::bgp::{FAMILY_CURE, listed};
 use crate::decision::Shortage;
 
 /// Why nobody announces a Service that could be announced: the same on every node.
@@ -19,6 +22,15 @@ pub enum Obstacle {
     NotSelectedByBgp(String),
     /// Only BGPAdvertisements announce it, of the pool named here, and there is no BGPPeer that they go to.
     NoPeer(String),
+    /// Only BGPAdvertisements announce it, to these BGPPeers alone, with which no session is possible.
+    PeersRefused(BTreeSet<String>),
+    /// Only BGPAdvertisements announce it, to BGPPeers that take no routes of the family of any address.
+    NoFamily {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// The peers with which sessions are possible, by name.
+        peers: BTreeSet<String>,
+    },
     /// The Service may share its address, and the L2Advertisement named here picks Services by label.
     SharedWithServiceSelector(String),
     /// No ready speaker's node may announce it.
@@ -54,6 +66,20 @@ impl fmt::Display for Obstacle {
                 f,
                 "the BGPAdvertisements of IPAddressPool {pool:?} go to no router: create a BGPPeer, or correct spec.peers"
             ),
+            Self::PeersRefused(peers) => write!(
+                f,
+                "no session is possible with the only BGPPeers that its BGPAdvertisements go to, {}: the conditions \
+                 bgp.metallb.io/… of a speaker's ConfigurationState say why",
+                listed(peers)
+            ),
+            Self::NoFamily { addresses, peers } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                let (peers, addresses) = (listed(peers), addresses.join(", "));
+                write!(
+                    f,
+                    "BGPPeers {peers} take no routes of the family of {addresses}: {FAMILY_CURE}"
+                )
+            }
             Self::SharedWithServiceSelector(advertisement) => write!(
                 f,
                 "it may share its address (annotation {}), which cannot be combined with the spec.serviceSelectors of \

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use announce::{
-    BgpDecision, BgpReason, Index, Node, Obstacle, Reason, Service, ServiceKey, Settings, Slice, SliceKey,
+    BgpAnnouncement, BgpDecision, BgpReason, Index, Node, Obstacle, Reason, Service, ServiceKey, Settings, Slice, SliceKey, Unheard,
 };
+use bgp::packet::Families;
 use config::{Config, Resources};
+use net::Family;
 use serde_json::{Value, json};
 
 const NODE: &str = "iris1";
@@ -90,7 +92,17 @@ impl Cluster {
     fn index(&self) -> Index {
         let settings = Settings { node: NODE.into(), class: None, ignore_exclude: self.ignore_exclude };
         let mut index = Index::new(settings);
-        index.set_config(self.config());
+        let config = self.config();
+        let taken = |peer: &config::BgpPeer| match (&peer.endpoint, &peer.vrf) {
+            (_, Some(_)) => None,
+            _ if peer.dual_stack => Some(Families::BOTH),
+            (config::PeerEndpoint::Address(address), None) => Some(Families::only(Family::of(*address))),
+            (config::PeerEndpoint::Interface(_), None) => None,
+        };
+        let peers = config.bgp_peers.values();
+        let takers = peers.filter_map(|peer| Some((peer.name.clone(), taken(peer)?))).collect();
+        index.set_config(config);
+        index.set_takers(takers);
         index.apply_node(NODE.to_owned(), self.node.clone());
         let serving = self.endpoints.iter().map(|node| Some((*node).to_owned())).collect();
         let slice = Slice { service: Some(key()), serving };
@@ -199,8 +211,16 @@ fn excluded_nodes_announce_where_that_is_ignored() {
 fn a_drained_node_withdraws_what_another_one_announces_and_nothing_else() {
     type Case = (&'static str, fn(&mut Cluster, &mut Node), bool);
     let label = |node: &mut Node| node.labels.insert(api::names::EXCLUDE_LABEL.to_owned(), String::new());
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
         ("another node can", |_, _| {}, true),
+        (
+            "the other can have no session",
+            |c, _| {
+                c.peers[0].1["nodeSelectors"] = json!([{"matchLabels": {"rack": "a"}}]);
+                c.peers[1].1["vrf"] = "red".into();
+            },
+            false,
+        ),
         ("the other is drained, too", |_, other| other.draining = true, false),
         ("the other has no network", |_, other| other.network_unavailable = true, false),
         (
@@ -319,8 +339,65 @@ fn routes_carry_what_the_advertisements_say() {
             "{what}"
         );
     }
-    let told = Cluster::with(dual).told().expect("both families");
+    let one = Cluster::with(|c| {
+        dual(c);
+        c.peers[1].1["dualStackAddressFamily"] = true.into();
+    });
+    let told = one.told().expect("both families");
     assert_eq!(told, (vec!["10.20.30.1/32 by adv0".to_owned(), "fc00::1/128 by adv0".to_owned()], both));
+}
+
+#[test]
+fn only_what_a_peer_can_be_told_is_announced() {
+    let of_v6 = |c: &mut Cluster| c.service.addresses = vec!["fc00::1".parse().expect("an address")];
+    let refuse = |c: &mut Cluster, which: usize| c.peers[which].1["vrf"] = "red".into();
+    let dual = |c: &mut Cluster| c.service.addresses.push("fc00::1".parse().expect("an address"));
+    let announcement = |cluster: &Cluster| match cluster.decision() {
+        BgpDecision::Announce(announcement) => announcement,
+        BgpDecision::Not(reason) => panic!("{reason}"),
+    };
+    // A peer with which no session is possible is none.
+    let told = Cluster::with(|c| refuse(c, 0)).told().expect("the other one");
+    assert_eq!(told, (vec!["10.20.30.1/32 by adv0".to_owned()], vec!["tor-b".to_owned()]));
+    // Nor does one hear of an address whose family its session does not carry.
+    let cluster = Cluster::with(dual);
+    let BgpAnnouncement { addresses, asks, unheard, .. } = announcement(&cluster);
+    assert_eq!(addresses, cluster.service.addresses[..1]);
+    assert_eq!(asks.len(), 1);
+    let peers = ["tor-a".to_owned(), "tor-b".to_owned()].into();
+    assert_eq!(unheard, [Unheard { address: cluster.service.addresses[1], peers }]);
+    let apart = Cluster::with(|c| {
+        dual(c);
+        c.peers[1].1["peerAddress"] = "2001:db8::254".into();
+    });
+    let BgpAnnouncement { addresses, peers, unheard, .. } = announcement(&apart);
+    assert_eq!((addresses.len(), peers.len(), unheard.len()), (2, 2, 0), "each hears of one");
+    for (what, cluster, reason, obstacle) in [
+        (
+            "no session is possible",
+            Cluster::with(|c| (refuse(c, 0), refuse(c, 1)).0),
+            "no session is possible with the only BGPPeers that it could be announced to, tor-a, tor-b",
+            "no session is possible with the only BGPPeers that its BGPAdvertisements go to, tor-a, tor-b",
+        ),
+        (
+            "no session takes the family",
+            Cluster::with(of_v6),
+            "BGPPeers tor-a, tor-b take no routes of the family of fc00::1: set dualStackAddressFamily",
+            "BGPPeers tor-a, tor-b take no routes of the family of fc00::1: set dualStackAddressFamily",
+        ),
+    ] {
+        let index = cluster.index();
+        let BgpDecision::Not(found) = index.decide_bgp(&key()) else { panic!("{what}") };
+        assert!(found.to_string().starts_with(reason), "{what}: {found}");
+        let found = index.obstacle(&key(), &index.decide(&key())).expect(what).to_string();
+        assert!(found.starts_with(obstacle), "{what}: {found}");
+    }
+    // What changes for a peer changes for its Services.
+    let mut index = Cluster::with(of_v6).index();
+    let both = |name: &str| (name.to_owned(), Families::BOTH);
+    assert_eq!(index.set_takers([both("tor-a")].into()), [key()]);
+    assert!(matches!(index.decide_bgp(&key()), BgpDecision::Announce(_)));
+    assert_eq!(index.set_takers([both("tor-a")].into()), []);
 }
 
 #[test]

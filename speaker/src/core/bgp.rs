@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announce::{BgpDecision, BgpReason, ServiceKey};
+use bgp::packet::Families;
 use bgp::rib::Change as RouteChange;
 use bgp::session;
 use kube_ext::{Change, ObjectKey};
@@ -128,6 +129,16 @@ impl Bgp {
         self.withdraw_at
     }
 
+    /// The BGPPeers with which sessions are possible, and the families of which each takes routes.
+    pub(super) fn takers(&self, config: &config::Config) -> BTreeMap<String, Families> {
+        let families = |peer| match peer::setup(peer, &self.passwords, &self.node) {
+            Setup::Session { config, .. } => Some(config.families),
+            Setup::Refused(_) => None,
+        };
+        let peers = config.bgp_peers.values();
+        peers.filter_map(|peer| Some((peer.name.clone(), families(peer)?))).collect()
+    }
+
     /// Notes the password in a Secret; true where it is another one.
     pub(super) fn set_password(&mut self, secret: &str, password: Option<Passphrase>) -> bool {
         match password {
@@ -207,6 +218,8 @@ impl Core {
         if before.is_none() || before.as_ref().map(bgp_want).as_ref() != Some(&want) {
             out.push(Effect::Bgp(BgpEffect::Status(service.clone(), want)));
         }
+        let unheard = before.as_ref().map(BgpDecision::unheard).unwrap_or_default();
+        self.bgp.sessions.set_unheard(service, unheard, decision.unheard());
         self.tell_bgp(service, &decision, before.as_ref(), out);
         log(service, &decision, before.as_ref());
         if self.uids.contains_key(service) {

@@ -166,6 +166,9 @@ impl Core {
             }
         }
         out.push(Effect::Configured(config.error_summary()));
-        self.index.set_config(config)
+        let takers = self.bgp.takers(&config);
+        let mut touched = self.index.set_config(config);
+        touched.extend(self.index.set_takers(takers));
+        touched
     }
 }

@@ -1,17 +1,20 @@
 //! What users hear of sessions: conditions, and events on BGPPeers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
+use announce::{ServiceKey, Unheard};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube_ext::EventKind;
+use net::Family;
 use tracing::{info, warn};
 
 use super::peer::Setup;
 use crate::core::{Core, Effect};
 
-/// How many prefixes are named where many have the same fault.
+/// How many prefixes or addresses are named where many have the same fault.
 const NAMED: usize = 3;
 
 /// How a session is, as its task tells it.
@@ -53,6 +56,8 @@ struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     all: BTreeMap<String, Session>,
+    /// By peer, the addresses that neither it nor another one is told of, as of their family they take no routes.
+    unheard: BTreeMap<String, BTreeSet<(IpAddr, ServiceKey)>>,
     /// Whether any may have changed since they were shown.
     dirty: bool,
     shown: BTreeMap<String, SessionView>,
@@ -93,13 +98,42 @@ impl Sessions {
         }
     }
 
+    /// Notes which addresses of a Service no peer is told of.
+    pub(super) fn set_unheard(&mut self, service: &ServiceKey, before: &[Unheard], now: &[Unheard]) {
+        if before == now {
+            return;
+        }
+        self.dirty = true;
+        let each = |all: &[Unheard]| -> Vec<(String, (IpAddr, ServiceKey))> {
+            let of = |unheard: &Unheard| {
+                let entry = (unheard.address, service.clone());
+                unheard.peers.iter().map(move |peer| (peer.clone(), entry.clone())).collect::<Vec<_>>()
+            };
+            all.iter().flat_map(of).collect()
+        };
+        for (peer, entry) in each(before) {
+            if let Some(addresses) = self.unheard.get_mut(&peer) {
+                addresses.remove(&entry);
+                if addresses.is_empty() {
+                    self.unheard.remove(&peer);
+                }
+            }
+        }
+        for (peer, entry) in each(now) {
+            self.unheard.entry(peer).or_default().insert(entry);
+        }
+    }
+
     /// The views of all sessions, where one of them changed since the last call.
     pub(super) fn take_changed(&mut self) -> Option<BTreeMap<String, SessionView>> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
-        let views: BTreeMap<String, SessionView> =
-            self.all.iter().map(|(peer, session)| (peer.clone(), session.view())).collect();
+        let views: BTreeMap<String, SessionView> = self
+            .all
+            .iter()
+            .map(|(peer, session)| (peer.clone(), session.view(self.unheard.get(peer).map(unheard))))
+            .collect();
         let changed = self.shown != views;
         self.shown.clone_from(&views);
         changed.then_some(views)
@@ -108,13 +142,30 @@ impl Sessions {
 
 /// The first of many prefixes, in words.
 fn listed(prefixes: &BTreeSet<IpNet>) -> String {
-    let names: Vec<String> = prefixes.iter().take(NAMED).map(ToString::to_string).collect();
-    let rest = prefixes.len().saturating_sub(NAMED);
+    first(prefixes.iter().map(ToString::to_string), prefixes.len())
+}
+
+/// The first of so many, in words.
+fn first(all: impl Iterator<Item = String>, count: usize) -> String {
+    let names: Vec<String> = all.take(NAMED).collect();
+    let rest = count.saturating_sub(NAMED);
     if rest == 0 { names.join(", ") } else { format!("{} and {rest} more", names.join(", ")) }
 }
 
+/// What a session cannot tell, nor any other, in words.
+fn unheard(addresses: &BTreeSet<(IpAddr, ServiceKey)>) -> String {
+    let names = addresses.iter().map(|(address, service)| format!("{address} of Service {service}"));
+    let family = addresses.first().map(|(address, _)| Family::of(*address).to_string()).unwrap_or_default();
+    format!(
+        "no router is told of {}: no session takes {family} routes, so set dualStackAddressFamily, or create a BGPPeer \
+         with an {family} peerAddress",
+        first(names, addresses.len())
+    )
+}
+
 impl Session {
-    fn view(&self) -> SessionView {
+    /// How it looks. `unheard` are addresses that it cannot tell, nor any other, in words.
+    fn view(&self, unheard: Option<String>) -> SessionView {
         if let Some(reason) = &self.refused {
             return SessionView { up: false, reason: "NotSupported", message: reason.clone() };
         }
@@ -124,6 +175,7 @@ impl Session {
             (words, _) => words,
         };
         let warnings = report.warnings.iter().chain(&self.conflicts).filter(|_| report.up).chain(&self.hints);
+        let warnings = warnings.chain(&unheard);
         let message =
             std::iter::once(words).chain(warnings.map(String::as_str)).collect::<Vec<_>>().join("; ");
         let reason = match (report.up, report.words.is_empty()) {
