@@ -33,8 +33,8 @@ use forwarding::Forwarding;
 /// How long the end of all sessions may take: a few packets for each.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// What the task of a peer is told. Without anyone to tell it more, the speaker ends, and so does the session in the way
-/// that lets the router keep routes where that was agreed on.
+/// What the task of a peer is told. Without anyone to tell it more, the speaker ends, and so does the session: in the way
+/// that lets the router keep routes where that was agreed on, unless the node goes, too.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Other routes are wanted.
@@ -88,7 +88,14 @@ impl Goodbye {
     pub async fn announced(&self, time: Duration) {
         if !time.is_zero() && !self.tasks.is_empty() {
             info!(seconds = time.as_secs(), "routers are asked to take other ways (RFC 8326)");
-            self.leaving.send_replace(Leaving::Speaker);
+            self.leaving.send_if_modified(|leaving| {
+                // What was said of the node holds.
+                let unsaid = *leaving == Leaving::No;
+                if unsaid {
+                    *leaving = Leaving::Speaker;
+                }
+                unsaid
+            });
             sleep(time).await;
         }
     }

@@ -28,6 +28,9 @@ use crate::core::SessionReport;
 /// How much is asked of the session at once: more than one message, so that many share a packet.
 const BATCH: usize = 65_536;
 
+/// What routers are told where the speaker ends on a node that is being drained (RFC 9003).
+const NODE_DRAIN: &str = "node drain";
+
 /// A connection that is being opened.
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
@@ -129,7 +132,10 @@ impl Running {
                     return;
                 }
                 Event::Command(None) => {
-                    self.handle(Input::Stop(Stop::Restart));
+                    // Where the node itself goes, nobody would forward what routers go on sending.
+                    let node = *self.driver.leaving.borrow() == Leaving::Node;
+                    let stop = if node { Stop::Shutdown(NODE_DRAIN.to_owned()) } else { Stop::Restart };
+                    self.handle(Input::Stop(stop));
                     return;
                 }
                 Event::Command(Some(command)) => {

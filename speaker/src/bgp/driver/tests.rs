@@ -218,6 +218,28 @@ async fn at_the_end_of_the_speaker_routers_that_keep_routes_hear_nothing() {
 }
 
 #[tokio::test]
+async fn at_the_end_of_a_node_no_router_keeps_routes() {
+    for restart in [true, false] {
+        let mut fixture = Fixture::new().await;
+        fixture.start(restart);
+        let mut router = fixture.establish(restart).await;
+        fixture.report("up", |report| report.up).await;
+        fixture.peers.carry_out(BgpEffect::Drain(true));
+        let goodbye = fixture.peers.goodbye();
+        goodbye.announced(Duration::from_millis(1)).await;
+        drop(fixture.peers);
+        goodbye.said().await;
+        let mut last = router.next().await;
+        if last.0 == MessageType::Update {
+            // The end of the first routes.
+            last = router.next().await;
+        }
+        let said = Notification::with_communication(ErrorCode::ADMINISTRATIVE_SHUTDOWN, "node drain");
+        assert_eq!(Notification::parse(&last.1), Some(said), "{restart}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_ends_says_why_and_comes_back() {
     let mut fixture = Fixture::new().await;
     fixture.start(false);
