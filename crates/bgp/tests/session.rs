@@ -377,7 +377,19 @@ fn what_is_said_about_restarts_is_what_the_driver_knows() {
     assert_eq!(ends, 2);
     subject.input(Input::Reset("again"));
     let second = said(&mut subject, 2);
-    assert!(!second.restarted && second.families[0].forwarding, "the restart is over, forwarding goes on");
+    assert!(!second.restarted, "the restart is over");
+    assert!(second.families.iter().all(|family| family.forwarding), "and nothing has stopped since");
+    let mut subject = Subject::new(gracefully(false));
+    let never = said(&mut subject, 1);
+    assert!(!never.restarted && never.families.iter().all(|family| family.forwarding), "nothing restarted");
+    let mut subject = Subject::new(gracefully(false));
+    subject.input(Input::Restarting { restarted: true, forwarding: Families::NONE });
+    subject.pass(secs(120));
+    while subject.session.state() != State::Connect {
+        subject.pass_to_timer();
+    }
+    let late = said(&mut subject, 1);
+    assert!(!late.restarted && late.families[0].forwarding, "no router keeps routes for so long");
 }
 
 #[test]

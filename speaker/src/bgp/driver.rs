@@ -88,8 +88,9 @@ impl Driver {
                 Some(Command::End) | None => return,
             }
         };
+        let restarted = started_lately();
         let forwarding = match config.graceful_restart {
-            Some(restart) if self.forwarding.went_on(restart.time).await => Families::BOTH,
+            Some(restart) if restarted && self.forwarding.went_on(restart.time).await => Families::BOTH,
             _ => Families::default(),
         };
         let shown = config.transport.peer;
@@ -104,7 +105,7 @@ impl Driver {
             reported: None,
             driver: self,
         };
-        running.handle(Input::Restarting { restarted: started_lately(), forwarding });
+        running.handle(Input::Restarting { restarted, forwarding });
         running.handle(Input::Routes(&changes));
         drop(changes);
         running.leave();

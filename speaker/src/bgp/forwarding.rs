@@ -1,7 +1,8 @@
 //! Whether this node went on forwarding while the speaker was away (RFC 4724 §3, the Forwarding State bit).
 //!
 //! Routers keep sending traffic for the routes of a speaker that says so. That is right where only the speaker was gone,
-//! and wrong where the node itself has just started: kube-proxy has no rules yet then, and traffic would be lost.
+//! and wrong where the node itself has just started: kube-proxy has no rules yet then, and traffic would be lost. It is asked
+//! for the first session after a start only: in later ones nothing has restarted, and forwarding went on by definition.
 
 use std::sync::Arc;
 use std::time::Duration;

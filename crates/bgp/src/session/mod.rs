@@ -121,9 +121,10 @@ pub enum Input<'a> {
     Leaving(bool),
     /// What to say about restarts in the next OPEN (RFC 4724).
     Restarting {
-        /// The speaker has just restarted. Holds until a session is established.
+        /// The speaker has just restarted. Holds until a session is established, and for the restart time at most.
         restarted: bool,
-        /// The families for which this node forwards now, and did while the speaker was away.
+        /// The families for which this node forwards now, and did while the speaker was away. Of no account where it was
+        /// not.
         forwarding: Families,
     },
     /// The path to the peer is broken, says BFD (RFC 9384).
@@ -291,7 +292,9 @@ impl Session {
             Input::Closed { connection, error } => self.closed(now, connection, error, out),
             Input::Routes(changes) => changes.iter().for_each(|change| self.rib.change(change)),
             Input::Leaving(leaving) => self.rib.set_leaving(leaving),
-            Input::Restarting { restarted, forwarding } => self.restart = Restart { restarted, forwarding },
+            Input::Restarting { restarted, forwarding } => {
+                self.restart = Restart { restarted, forwarding, since: now };
+            }
             Input::BfdDown => self.bfd_down(now, out),
             Input::Timeout => self.run_timers(now, out),
         }

@@ -7,6 +7,7 @@ use net::Family;
 use thiserror::Error;
 
 use super::config::{Config, PeerAsn};
+use crate::Instant;
 use crate::packet::{
     AS_TRANS, AfiSafi, Capability, Context, ErrorCode, ExtendedNextHop, Families, GracefulRestart, NextHop,
     Notification, Open, PerFamily, RestartFamily,
@@ -96,13 +97,29 @@ impl Refusal {
     }
 }
 
-/// What we say about restarts.
+/// What we say about restarts (RFC 4724 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Restart {
     /// We have just restarted (R).
     pub(crate) restarted: bool,
-    /// Forwarding of these families went on (F).
+    /// Forwarding of these families went on over that restart.
     pub(crate) forwarding: Families,
+    /// When that was said.
+    pub(crate) since: Instant,
+}
+
+impl Restart {
+    /// The same at `now`: no peer keeps routes for longer than the restart time, so a restart before that is over.
+    pub(crate) fn at(self, now: Instant, config: &Config) -> Self {
+        let fresh = config.graceful_restart.is_some_and(|ours| now.saturating_since(self.since) < ours.time);
+        Self { restarted: self.restarted && fresh, ..self }
+    }
+
+    /// Whether forwarding state of the family has been preserved (F). It has where nothing restarted: a router that loses a
+    /// session in between may keep routes (RFC 4724 §4.2).
+    fn forwards(self, family: Family) -> bool {
+        !self.restarted || self.forwarding.contains(family)
+    }
 }
 
 /// All capabilities that the configuration calls for.
@@ -124,7 +141,7 @@ pub(crate) fn capabilities(config: &Config, restart: Restart) -> Vec<Capability>
                 .iter()
                 .map(|family| RestartFamily {
                     family: AfiSafi::unicast(family),
-                    forwarding: restart.forwarding.contains(family),
+                    forwarding: restart.forwards(family),
                 })
                 .collect(),
         }));

@@ -169,7 +169,7 @@ impl Session {
         let capabilities = match &self.offer {
             Offer::None => Vec::new(),
             offer => {
-                let mut all = capabilities(&self.config, self.restart);
+                let mut all = capabilities(&self.config, self.restart.at(now, &self.config));
                 if let Offer::Without(codes) = offer {
                     all.retain(|capability| !codes.contains(&capability.code()));
                 }
