@@ -82,7 +82,7 @@ pub struct Core {
     /// Why nobody in the cluster announces a Service.
     obstacles: BTreeMap<ServiceKey, Obstacle>,
     /// When a Warning about a Service is to be told, or told again where it still holds.
-    reminders: Reminders,
+    reminders: Reminders<ServiceKey>,
     /// Nobody is reminded before this.
     quiet_until: Instant,
     /// The conflicts over an address with a host.
@@ -127,7 +127,8 @@ impl Core {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let reminder = self.reminders.next().map(|at| at.max(self.quiet_until));
+        let reminder = self.reminders.next().into_iter().chain(self.bgp.next_reminder()).min();
+        let reminder = reminder.map(|at| at.max(self.quiet_until));
         let own = self.roster.next().into_iter().chain(self.bgp.next()).chain(self.founding);
         reminder.into_iter().chain(own).min()
     }
@@ -191,7 +192,7 @@ impl Core {
             for service in touched {
                 self.evaluate(now, &service, out);
             }
-            self.settle_bgp(out);
+            self.settle_bgp(now, out);
         }
     }
 
@@ -317,7 +318,7 @@ impl Core {
 
     /// Decides about a Service anew and appends what that changes.
     fn evaluate(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
-        self.evaluate_bgp(service, out);
+        self.evaluate_bgp(now, service, out);
         let decision = self.index.decide(service);
         let obstacle = self.index.obstacle(service, &decision);
         self.obstructed(now, service, obstacle);

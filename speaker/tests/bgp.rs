@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use announce::{Node, Service, ServiceKey, Settings, Slice};
 use kube_ext::{Change, EventKind, ObjectKey};
@@ -371,6 +372,38 @@ fn conflicts_over_a_local_preference_are_told() {
         "{lines:?}"
     );
     assert!(lines.iter().any(|line| line == "routes tor-a -10.20.30.1/32 -10.20.30.2/32"), "{lines:?}");
+}
+
+#[test]
+fn warnings_that_still_hold_are_told_again_before_their_events_expire() {
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    let everything = json!([{"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}]);
+    let other = advertisement("other", &json!({"localPref": 7, "serviceSelectors": everything}));
+    let mut story = Story::begun(vec![peer("red", &json!({"vrf": "red"})), other]);
+    story.tell_at(Instant::default() + minute, report("tor-a", false, "nobody answers"));
+    let mut told: Vec<String> = story.take().into_iter().filter(|line| line.starts_with('!')).collect();
+    told.sort();
+    let starts = ["!announceFailed dns", "!announceFailed web", "!sessionDown red", "!sessionDown tor-a"];
+    assert!(told.len() == 4 && told.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{told:?}");
+    // All of them again within the hour, and once.
+    let mut now = Instant::default() + minute;
+    let mut again = Vec::new();
+    while let Some(at) = story.core.poll_timeout().filter(|at| *at < Instant::default() + hour) {
+        now = at;
+        story.tell_at(now, Input::Timeout);
+        again.extend(story.take());
+    }
+    again.sort();
+    assert_eq!(again, told);
+    // What does not hold any more is not told.
+    story.tell_at(now, report("tor-a", true, "established"));
+    story.tell_at(now, Input::BgpAdvertisement(Change::Delete(key("other"))));
+    story.tell_at(now, Input::Peer(Change::Delete(key("red"))));
+    story.take();
+    while let Some(at) = story.core.poll_timeout() {
+        story.tell_at(at, Input::Timeout);
+    }
+    assert_eq!(story.take(), [""; 0]);
 }
 
 /// A node that is being drained, or is not.

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use announce::{BgpDecision, BgpReason, ServiceKey};
+use announce::{BgpDecision, BgpReason, Conflict, ServiceKey};
 use bgp::packet::Families;
 use bgp::rib::Change as RouteChange;
 use bgp::session;
@@ -27,7 +27,8 @@ use kube_ext::{Change, ObjectKey};
 use l2::Instant;
 use tracing::{info, warn};
 
-use super::{Core, Effect, Kind, StatusView, Want};
+use super::telling::REPEAT;
+use super::{Core, Effect, Kind, Reminders, StatusView, Want};
 
 pub use peer::{NodeFacts, Passphrase, SecretView};
 pub use sessions::{SessionReport, SessionView};
@@ -116,6 +117,17 @@ pub(super) struct Bgp {
     statuses: BTreeMap<ObjectKey, ServiceKey>,
     /// Services that this node announced before the speaker was restarted.
     resumable: BTreeSet<ServiceKey>,
+    /// When a Warning is to be told again where it still holds.
+    reminders: Reminders<Subject>,
+}
+
+/// What a Warning is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// A conflict over a Service.
+    Service(ServiceKey),
+    /// A session, by the BGPPeer's name.
+    Peer(String),
 }
 
 impl Bgp {
@@ -137,6 +149,11 @@ impl Bgp {
         };
         let peers = config.bgp_peers.values();
         peers.filter_map(|peer| Some((peer.name.clone(), families(peer)?))).collect()
+    }
+
+    /// When a Warning is to be told again.
+    pub(super) fn next_reminder(&self) -> Option<Instant> {
+        self.reminders.next()
     }
 
     /// Notes the password in a Secret; true where it is another one.
@@ -169,7 +186,7 @@ impl Core {
         match input {
             BgpInput::Status(Change::Synced) => return self.synced(now, Kind::BgpStatuses, out),
             BgpInput::Status(change) => self.bgp_status(change, out),
-            BgpInput::Report { peer, report } => self.session_report(&peer, &report, out),
+            BgpInput::Report { peer, report } => self.session_report(now, &peer, &report, out),
         }
         Vec::new()
     }
@@ -197,7 +214,7 @@ impl Core {
     }
 
     /// Decides about a Service anew and appends what that changes.
-    pub(super) fn evaluate_bgp(&mut self, service: &ServiceKey, out: &mut Vec<Effect>) {
+    pub(super) fn evaluate_bgp(&mut self, now: Instant, service: &ServiceKey, out: &mut Vec<Effect>) {
         let decision = self.index.decide_bgp(service);
         let before = self.bgp.decisions.get(service).cloned();
         if before.as_ref() == Some(&decision) {
@@ -220,7 +237,7 @@ impl Core {
         }
         let unheard = before.as_ref().map(BgpDecision::unheard).unwrap_or_default();
         self.bgp.sessions.set_unheard(service, unheard, decision.unheard());
-        self.tell_bgp(service, &decision, before.as_ref(), out);
+        self.tell_bgp(now, service, &decision, before.as_ref(), out);
         log(service, &decision, before.as_ref());
         if self.uids.contains_key(service) {
             self.bgp.decisions.insert(service.clone(), decision);
@@ -230,7 +247,7 @@ impl Core {
     }
 
     /// Appends what peers and their routes come to, after everything was decided.
-    pub(super) fn settle_bgp(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn settle_bgp(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let mut changed: BTreeSet<String> = BTreeSet::new();
         let stale = std::mem::take(&mut self.bgp.stale);
         for (peer, changes) in self.bgp.tables.take_changes() {
@@ -242,7 +259,7 @@ impl Core {
             if std::mem::replace(&mut self.bgp.draining, draining) != draining {
                 out.push(Effect::Bgp(BgpEffect::Drain(draining)));
             }
-            self.set_peers(out);
+            self.set_peers(now, out);
         }
         if stale || !changed.is_empty() && self.index.has_different_preferences() {
             self.bgp.sessions.set_conflicts(&self.bgp.tables.conflicts());
@@ -253,7 +270,7 @@ impl Core {
     }
 
     /// Makes the sessions those that the configuration asks for on this node.
-    fn set_peers(&mut self, out: &mut Vec<Effect>) {
+    fn set_peers(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let config = self.index.config();
         let node = self.index.own_node();
         let here =
@@ -294,7 +311,32 @@ impl Core {
         for (peer, reason) in refused {
             warn!(peer, "no session: {reason}");
             self.peer_event(&peer, false, &reason, out);
+            self.bgp.reminders.set(&Subject::Peer(peer), now + REPEAT);
         }
+    }
+
+    /// Tells one Warning again whose time has come, where it still holds; false where there is none.
+    pub(super) fn remind_bgp(&mut self, now: Instant, out: &mut Vec<Effect>) -> bool {
+        let Some(subject) = self.bgp.reminders.take(now) else { return false };
+        let told = out.len();
+        match &subject {
+            Subject::Service(service) => {
+                if let Some(BgpDecision::Not(BgpReason::Conflict(conflict))) =
+                    self.bgp.decisions.get(service)
+                {
+                    self.conflict_event(service, conflict, out);
+                }
+            }
+            Subject::Peer(peer) => {
+                if let Some(words) = self.bgp.sessions.warning(peer) {
+                    self.peer_event(peer, false, words, out);
+                }
+            }
+        }
+        if out.len() > told {
+            self.bgp.reminders.set(&subject, now + REPEAT);
+        }
+        true
     }
 
     fn bgp_status(&mut self, change: Change<StatusView>, out: &mut Vec<Effect>) {
@@ -322,11 +364,13 @@ impl Core {
     /// Tells the user of the Service what this transition means, where it means something.
     fn tell_bgp(
         &mut self,
+        now: Instant,
         service: &ServiceKey,
         decision: &BgpDecision,
         before: Option<&BgpDecision>,
         out: &mut Vec<Effect>,
     ) {
+        self.bgp.reminders.cancel(&Subject::Service(service.clone()));
         match decision {
             BgpDecision::Announce(_) => {
                 let resumed = self.bgp.resumable.remove(service);
@@ -335,16 +379,18 @@ impl Core {
                 }
             }
             BgpDecision::Not(BgpReason::Conflict(conflict)) => {
-                let text =
-                    format!("not announced from node {:?} with protocol \"bgp\": {conflict}", self.node);
-                out.extend(
-                    self.notice(service)
-                        .into_iter()
-                        .flat_map(|about| about.failed(std::slice::from_ref(&text))),
-                );
+                self.conflict_event(service, conflict, out);
+                self.bgp.reminders.set(&Subject::Service(service.clone()), now + REPEAT);
             }
             BgpDecision::Not(_) => {}
         }
+    }
+
+    /// The event of a Service that is not announced, as its advertisements contradict each other.
+    fn conflict_event(&self, service: &ServiceKey, conflict: &Conflict, out: &mut Vec<Effect>) {
+        let text = format!("not announced from node {:?} with protocol \"bgp\": {conflict}", self.node);
+        let about = self.notice(service);
+        out.extend(about.into_iter().flat_map(|about| about.failed(std::slice::from_ref(&text))));
     }
 }
 

@@ -1,29 +1,34 @@
-//! When something about a Service is to be told (again).
+//! When something about a Service, or another object, is to be told (again).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use announce::ServiceKey;
 use l2::Instant;
 
-/// At most one appointment for each Service.
-#[derive(Debug, Default)]
-pub(crate) struct Reminders {
-    of: BTreeMap<ServiceKey, Instant>,
-    due: BTreeSet<(Instant, ServiceKey)>,
+/// At most one appointment for each object.
+#[derive(Debug)]
+pub(crate) struct Reminders<K> {
+    of: BTreeMap<K, Instant>,
+    due: BTreeSet<(Instant, K)>,
 }
 
-impl Reminders {
-    /// The appointment of the Service is at this time now.
-    pub(crate) fn set(&mut self, service: &ServiceKey, at: Instant) {
-        self.cancel(service);
-        self.of.insert(service.clone(), at);
-        self.due.insert((at, service.clone()));
+impl<K> Default for Reminders<K> {
+    fn default() -> Self {
+        Self { of: BTreeMap::new(), due: BTreeSet::new() }
+    }
+}
+
+impl<K: Clone + Ord> Reminders<K> {
+    /// The appointment of the object is at this time now.
+    pub(crate) fn set(&mut self, object: &K, at: Instant) {
+        self.cancel(object);
+        self.of.insert(object.clone(), at);
+        self.due.insert((at, object.clone()));
     }
 
-    /// The Service has none.
-    pub(crate) fn cancel(&mut self, service: &ServiceKey) {
-        if let Some((service, at)) = self.of.remove_entry(service) {
-            self.due.remove(&(at, service));
+    /// The object has none.
+    pub(crate) fn cancel(&mut self, object: &K) {
+        if let Some((object, at)) = self.of.remove_entry(object) {
+            self.due.remove(&(at, object));
         }
     }
 
@@ -33,19 +38,21 @@ impl Reminders {
     }
 
     /// Takes out one whose time has come by `now`.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<ServiceKey> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<K> {
         if self.next()? > now {
             return None;
         }
-        let (_, service) = self.due.pop_first()?;
-        self.of.remove(&service);
-        Some(service)
+        let (_, object) = self.due.pop_first()?;
+        self.of.remove(&object);
+        Some(object)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use announce::ServiceKey;
 
     use super::*;
 

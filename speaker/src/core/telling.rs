@@ -12,7 +12,7 @@ use super::effect::{Effect, Notice};
 use super::{Core, Outcome};
 
 /// A Warning that still holds is told again after this long: events expire after an hour.
-const REPEAT: Duration = Duration::from_secs(50 * 60);
+pub(super) const REPEAT: Duration = Duration::from_secs(50 * 60);
 
 /// A conflict is told when it is seen again within this time. An interface sees one at most every ten seconds, so
 /// what is over by then (two speakers whose views differ for a moment) is not told.
@@ -94,6 +94,12 @@ impl Core {
                 continue;
             }
             self.reminders.set(&service, now + REPEAT);
+            if out.len() - start >= BATCH {
+                self.quiet_until = now + PAUSE;
+                return;
+            }
+        }
+        while self.remind_bgp(now, out) {
             if out.len() - start >= BATCH {
                 self.quiet_until = now + PAUSE;
                 return;

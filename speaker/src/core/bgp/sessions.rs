@@ -8,10 +8,12 @@ use announce::{ServiceKey, Unheard};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube_ext::EventKind;
+use l2::Instant;
 use net::Family;
 use tracing::{info, warn};
 
 use super::peer::Setup;
+use super::{REPEAT, Subject};
 use crate::core::{Core, Effect};
 
 /// How many prefixes or addresses are named where many have the same fault.
@@ -48,9 +50,12 @@ struct Session {
     hints: Vec<String>,
     conflicts: Option<String>,
     report: SessionReport,
-    /// What its user was told last of its being down.
-    told: String,
+    /// What its user was told last of its being down; `None` where nothing, or that it is up since.
+    told: Option<String>,
 }
+
+/// What is said of a session that is down although nothing went wrong.
+const ENDED_HERE: &str = "the session was ended here";
 
 /// The sessions of all peers of this node.
 #[derive(Debug, Default)]
@@ -96,6 +101,12 @@ impl Sessions {
                 format!("Services ask for different localPref of {}: the highest is told", listed(prefixes))
             });
         }
+    }
+
+    /// What its user was told of the peer's session, where that still holds: that it is down, or refused.
+    pub(super) fn warning(&self, peer: &str) -> Option<&str> {
+        let session = self.all.get(peer)?;
+        session.refused.as_deref().or(session.told.as_deref())
     }
 
     /// Notes which addresses of a Service no peer is told of.
@@ -189,34 +200,44 @@ impl Session {
 
 impl Core {
     /// Takes in how a session is, and tells its user of transitions.
-    pub(super) fn session_report(&mut self, peer: &str, report: &SessionReport, out: &mut Vec<Effect>) {
+    pub(super) fn session_report(
+        &mut self,
+        now: Instant,
+        peer: &str,
+        report: &SessionReport,
+        out: &mut Vec<Effect>,
+    ) {
         self.bgp.sessions.dirty = true;
         let Some(session) = self.bgp.sessions.all.get_mut(peer).filter(|session| session.refused.is_none())
         else {
             return;
         };
         let before = std::mem::replace(&mut session.report, report.clone());
+        let words = if report.words.is_empty() { ENDED_HERE } else { &report.words };
         let event = match (before.up, report.up) {
             (false, true) => {
-                session.told.clear();
+                session.told = None;
                 Some(true)
             }
-            // What goes on being wrong in the same way is told once.
-            (was_up, false) if was_up || session.told != report.words && !report.words.is_empty() => {
-                session.told.clone_from(&report.words);
+            // What goes on being wrong in the same way is told anew only when the event would expire.
+            (was_up, false)
+                if was_up || session.told.as_deref() != Some(words) && !report.words.is_empty() =>
+            {
+                session.told = Some(words.to_owned());
                 Some(false)
             }
             (true, true) | (_, false) => None,
         };
-        if let Some(up) = event {
-            let words = if report.words.is_empty() { "the session was ended here" } else { &report.words };
-            if up {
-                info!(peer, "session up: {words}");
-            } else {
-                warn!(peer, "session down: {words}");
-            }
-            self.peer_event(peer, up, words, out);
+        let Some(up) = event else { return };
+        let subject = Subject::Peer(peer.to_owned());
+        if up {
+            info!(peer, "session up: {words}");
+            self.bgp.reminders.cancel(&subject);
+        } else {
+            warn!(peer, "session down: {words}");
+            self.bgp.reminders.set(&subject, now + REPEAT);
         }
+        self.peer_event(peer, up, words, out);
     }
 
     /// An event on a BGPPeer about its session with this node.
