@@ -94,12 +94,13 @@ impl Driver {
             _ => Families::default(),
         };
         let shown = config.transport.peer;
+        let session = Session::new(*config, self.seed);
         let mut running = Running {
-            session: Session::new(*config, self.seed),
+            counts: self.counts.session(&shown.to_string(), &session),
+            session,
             wire: None,
             attempt: None,
             connections: 0,
-            counts: self.counts.session(&shown.to_string()),
             shown,
             words: String::new(),
             reported: None,
@@ -169,7 +170,7 @@ impl Running {
                 let peer = config.transport.peer;
                 self.handle(Input::Configure(config));
                 if peer != self.shown {
-                    self.counts = self.driver.counts.session(&peer.to_string());
+                    self.counts = self.driver.counts.session(&peer.to_string(), &self.session);
                     self.shown = peer;
                 }
             }
