@@ -1,7 +1,7 @@
 //! The clock that everything with a deadline goes by.
 
 use std::mem::MaybeUninit;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time since the machine booted, the time that it slept included (`CLOCK_BOOTTIME`).
 ///
@@ -17,6 +17,12 @@ pub fn boot_time() -> Duration {
     let seconds = u64::try_from(time.tv_sec).expect("the time since boot is not negative");
     let nanos = u32::try_from(time.tv_nsec).expect("nanoseconds are below a second");
     Duration::new(seconds, nanos)
+}
+
+/// The time since 1970 (`CLOCK_REALTIME`), which people set. Nothing with a deadline goes by it; the kernel stamps frames
+/// with it.
+pub(crate) fn wall_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! piece of it with the reason why it is sound.
 #![allow(unsafe_code, reason = "socket options and addresses that no safe crate offers")]
 
+mod age;
 mod clock;
 mod filter;
 mod groups;

@@ -4,12 +4,14 @@ use std::ffi::c_int;
 use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
+use crate::age::{Ages, Both};
 use crate::filter::{MAX_RANGES, Traffic};
 
 /// Do not receive what this host sends (linux/if_packet.h; Linux 4.20).
@@ -26,6 +28,7 @@ pub const STALE: Duration = Duration::from_millis(100);
 pub struct PacketSocket {
     traffic: Traffic,
     socket: AsyncFd<Socket>,
+    ages: Mutex<Ages>,
 }
 
 impl PacketSocket {
@@ -42,7 +45,7 @@ impl PacketSocket {
         // SAFETY: the AsyncFd owns the socket, whose descriptor stays open and the same until it is dropped;
         // nothing here takes the descriptor out of it.
         let socket = unsafe { AsyncFd::register(socket) }?;
-        Ok(Self { traffic, socket })
+        Ok(Self { traffic, socket, ages: Mutex::new(Ages::new(Both::now())) })
     }
 
     /// Receives from now on only frames whose target or sender is one of these addresses, and some others where they
@@ -81,11 +84,17 @@ impl PacketSocket {
         loop {
             let mut ready = self.socket.readable().await?;
             match ready.try_io(|socket| receive(socket.get_ref(), buffer)) {
-                Ok(Ok((_, age))) if age > STALE => {}
+                Ok(Ok((_, Some(stamp)))) if self.age(stamp) > STALE => {}
                 Ok(result) => return result.map(|(length, _)| length),
                 Err(_would_block) => {}
             }
         }
+    }
+
+    /// How long ago the kernel got a frame with this stamp.
+    fn age(&self, stamp: Duration) -> Duration {
+        // Nothing that holds the lock can panic half way.
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner).age(Both::now(), stamp)
     }
 
     /// Sends a frame, waiting for room in the socket's queue; whether it was sent.
@@ -104,9 +113,8 @@ impl PacketSocket {
     }
 }
 
-/// Reads one frame: its length, and how long ago the kernel got it. Both times are of the clock that people set: a
-/// step of it forwards makes the frames that wait at that moment old, and a step backwards makes them new.
-fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+/// Reads one frame: its length, and when the kernel got it by the wall clock, where it says that.
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
@@ -114,8 +122,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Duration)> 
         ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
         _ => None,
     });
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((message.bytes, stamp.map_or(Duration::ZERO, |stamp| now.saturating_sub(stamp))))
+    Ok((message.bytes, stamp))
 }
 
 fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
