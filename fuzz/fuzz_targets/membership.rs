@@ -9,10 +9,10 @@ use membership::packet::{self, LinkId};
 use membership::{Input, Machine, NodeId, Settings};
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok((header, body)) = packet::parse_header(bytes) else { return };
+    let Ok((header, body)) = packet::parse_header(bytes, packet::VERSION) else { return };
     let Ok(packet) = packet::parse_body(&header, body) else { return };
     let mut written = Vec::new();
-    packet::write_body(&packet, &mut written);
+    packet::write_body(header.version, &packet, &mut written);
     assert_eq!(packet::parse_body(&header, &written), Ok(packet.clone()));
     let now = l2::Instant::from_origin(Duration::from_secs(10));
     let settings = Settings { node: packet.to, ..Settings::default() };

@@ -18,7 +18,7 @@ use nix::unistd::gettid;
 use sockets::{PacketSocket, Traffic};
 use speaker::core::Command;
 use speaker::counts::Counts;
-use speaker::interface::Interface;
+use speaker::interface::{Announcing, Interface};
 use tokio::time::timeout;
 
 /// Addresses that are held.
@@ -53,7 +53,15 @@ fn main() -> ExitCode {
             let (reports, mut reported) = tokio::sync::mpsc::channel(8);
             let index = if_nametoindex(OWN).expect("the interface is there");
             let counts = Counts::new(&Metrics::new(), "bench");
-            let interface = Interface::open(index, OWN.to_owned(), link, counts, reports, Arc::new(|_| true));
+            let interface = Interface::open(
+                index,
+                OWN.to_owned(),
+                link,
+                counts,
+                reports,
+                Arc::new(|_| true),
+                Announcing::default(),
+            );
             for number in 0..ADDRESSES {
                 interface.tell(Command::Take(IpAddr::V4(held(number))));
             }

@@ -4,14 +4,18 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser};
+use membership::packet::{OLDEST_VERSION, VERSION};
 use membership::{OnQuorumLoss, Profile};
 use metrics::MetricsOptions;
 use telemetry::LogLevel;
 use thiserror::Error;
 use tls::{CertResolver, TlsOptions, TlsOptionsError};
+
+use crate::interface::Announcing;
 
 /// Where a Pod finds the namespace that it is in.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -84,6 +88,21 @@ pub struct Args {
     /// twice, or announce what nobody answers for
     #[arg(long, value_name = "WHAT", default_value = "silent", value_parser = on_quorum_loss)]
     pub on_quorum_loss: OnQuorumLoss,
+
+    /// Latest version of the speakers' own protocol to speak, for upgrades in stages (docs/upgrade.md)
+    #[arg(long, env = "METALLB_PROTOCOL_VERSION_MAX", value_name = "VERSION", default_value_t = VERSION,
+          value_parser = clap::value_parser!(u8).range(i64::from(OLDEST_VERSION)..=i64::from(VERSION)))]
+    pub protocol_version_max: u8,
+
+    /// The most frames a second, on each interface, that announce addresses which were just taken; 0: as fast as possible, so
+    /// that a takeover waits for nothing
+    #[arg(long, env = "METALLB_ANNOUNCE_RATE", value_name = "FRAMES", default_value_t = 0)]
+    pub announce_rate: u32,
+
+    /// Seconds after which an address that stays is announced again, for networks that forget it although hosts ask;
+    /// 0: never, else 10 to 86400
+    #[arg(long, env = "METALLB_ANNOUNCE_REFRESH", value_name = "SECONDS", default_value_t = 0, value_parser = refresh)]
+    pub announce_refresh: u32,
 
     /// Folder for what must survive a restart of the speaker
     #[arg(long, env = "METALLB_STATE_DIR", value_name = "FOLDER", default_value = "/var/lib/metallb")]
@@ -186,6 +205,14 @@ fn member_port(text: &str) -> Result<u16, String> {
     }
 }
 
+/// No LAN forgets within seconds, and thousands of addresses are announced in this time.
+fn refresh(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(seconds) if seconds == 0 || (10..=86_400).contains(&seconds) => Ok(seconds),
+        _ => Err("it is neither 0 nor a number of seconds from 10 to 86400".to_owned()),
+    }
+}
+
 fn milliseconds(text: &str) -> Result<String, String> {
     let valid = text.is_empty() || text.parse::<u32>().is_ok();
     if valid { Ok(text.to_owned()) } else { Err("it is not a number of milliseconds".to_owned()) }
@@ -277,6 +304,15 @@ impl Args {
     /// How fast failures are found.
     pub fn profile(&self) -> Profile {
         if self.ml_wan_config { Profile::Relaxed } else { self.failover_profile }
+    }
+
+    /// How addresses are announced.
+    pub fn announcing(&self) -> Announcing {
+        let refresh = Duration::from_secs(self.announce_refresh.into());
+        Announcing {
+            frames_per_second: self.announce_rate,
+            refresh: Some(refresh).filter(|time| !time.is_zero()),
+        }
     }
 
     /// The namespace of the MetalLB resources: what was said, else that of the service account.

@@ -1,7 +1,7 @@
 //! The interfaces of this node with what they are told, shared by the core, which knows where an address is to be
 //! announced, and the failover thread, which knows whether this node holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +23,8 @@ pub(crate) struct Board(Arc<Mutex<State>>);
 struct State {
     front: Front,
     interfaces: BTreeMap<u32, Open>,
+    /// The hardware addresses of the other speakers.
+    members: HashSet<MacAddr>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl Board {
     /// The interface is there and answers for what is held and wanted there.
     pub(crate) fn open(&self, index: u32, name: String, mac: MacAddr, interface: Interface) {
         let mut state = self.state();
+        interface.tell(Command::Members(state.members.clone()));
         state.interfaces.insert(index, Open { interface, mac });
         let mut orders = Vec::new();
         state.front.open(index, name, &mut orders);
@@ -85,6 +88,18 @@ impl Board {
         let mut orders = Vec::new();
         state.front.hold(address, held, &mut orders);
         state.carry_out(orders);
+    }
+
+    /// The other speakers have these hardware addresses.
+    fn members(&self, macs: HashSet<MacAddr>) {
+        let mut state = self.state();
+        if state.members == macs {
+            return;
+        }
+        for open in state.interfaces.values() {
+            open.interface.tell(Command::Members(macs.clone()));
+        }
+        state.members = macs;
     }
 
     /// The interfaces on which the address would be announced, with this node's hardware address on each.
@@ -141,6 +156,10 @@ async fn probe_all(
 impl Hands for BoardHands {
     fn moved(&mut self, address: IpAddr, held: bool) {
         self.board.hold(address, held);
+    }
+
+    fn members(&mut self, macs: HashSet<MacAddr>) {
+        self.board.members(macs);
     }
 
     fn probe(&mut self, address: IpAddr) {

@@ -16,6 +16,7 @@ mod links;
 mod probe;
 mod store;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use std::thread;
 use announce::Place;
 use l2::Instant;
 use membership::{Machine, NodeId, OnQuorumLoss, Profile};
+use net::MacAddr;
 use sockets::{MemberSocket, boot_time};
 use tokio::sync::{Notify, mpsc};
 
@@ -51,6 +53,8 @@ pub struct Start {
     pub profile: Profile,
     /// What may be done without a majority.
     pub on_quorum_loss: OnQuorumLoss,
+    /// Which version of the protocol is spoken.
+    pub version: u8,
 }
 
 /// What the protocol is told.
@@ -74,6 +78,13 @@ pub enum Order {
         /// Whether somebody answered.
         answered: bool,
     },
+    /// Another speaker's frame on a LAN claims the address.
+    Claimed {
+        /// The address.
+        address: IpAddr,
+        /// By which of its hardware addresses.
+        mac: MacAddr,
+    },
     /// Everything is to be handed over, or not any more.
     Drain(bool),
     /// The key has this value now.
@@ -84,6 +95,8 @@ pub enum Order {
 pub trait Hands: Send {
     /// The node holds the address from now on, or does not any more.
     fn moved(&mut self, address: IpAddr, held: bool);
+    /// These are the hardware addresses of the other speakers, as far as they are known.
+    fn members(&mut self, macs: HashSet<MacAddr>);
     /// The LAN is to be asked for the address, and [`Order::Probed`] to say what came of it.
     fn probe(&mut self, address: IpAddr);
 }

@@ -28,6 +28,15 @@ const REOPEN: Duration = Duration::from_secs(1);
 /// held, and what is said of it goes on as soon as the answer is yes again.
 pub type MayAnswer = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
+/// How an interface announces what it answers for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announcing {
+    /// The most frames a second that announce addresses which were just taken; 0 for as many as there are.
+    pub frames_per_second: u32,
+    /// How often an address is announced that stays.
+    pub refresh: Option<Duration>,
+}
+
 /// Another host on the interface's network insists on an address of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
@@ -37,6 +46,8 @@ pub struct Conflict {
     pub address: IpAddr,
     /// The other host.
     pub mac: MacAddr,
+    /// Whether it is another speaker, with which it is agreed who has the address.
+    pub member: bool,
 }
 
 /// A running task. It stops answering at once when this is dropped.
@@ -60,11 +71,14 @@ impl Interface {
         counts: Counts,
         reports: mpsc::Sender<Conflict>,
         may_answer: MayAnswer,
+        announcing: Announcing,
     ) -> Self {
         // Unbounded, so that whoever decides is never held up by one slow interface; there are only as many
         // commands as changes.
         let (commands, queue) = mpsc::unbounded_channel();
-        let (responder, held) = (Responder::new(link), HashMap::new());
+        let responder =
+            Responder::new(link).paced(announcing.frames_per_second).refreshing(announcing.refresh);
+        let held = HashMap::new();
         let driver = Driver { index, name, responder, counts: held, reports, may_answer };
         Self { commands, counts, task: tokio::spawn(driver.run(queue)) }
     }
@@ -74,7 +88,7 @@ impl Interface {
         // Made here and not by the task, which may come to it when the address is let go already.
         let counts = match &command {
             Command::Take(address) => Some(self.counts.address(*address)),
-            Command::Release(_) | Command::Link(_) | Command::Allies(_) => None,
+            Command::Release(_) | Command::Link(_) | Command::Allies(_) | Command::Members(_) => None,
         };
         // The task ends only when this is dropped, or by a panic, which the log has told already.
         if self.commands.send((command, counts)).is_err() {
@@ -227,6 +241,7 @@ impl Driver {
             }
             Command::Link(link) => Input::Link(*link),
             Command::Allies(allies) => Input::Allies(allies.clone()),
+            Command::Members(members) => Input::Members(members.clone()),
         }
     }
 
@@ -278,9 +293,17 @@ impl Driver {
                         debug!(interface = self.name, %group, %error, "failed to leave a multicast group");
                     }
                 }
+                Output::Claimed { address, mac } => {
+                    debug!(interface = self.name, %address, %mac, "claimed by another speaker");
+                    let interface = self.name.clone();
+                    if self.reports.send(Conflict { interface, address, mac, member: true }).await.is_err() {
+                        return Ok(());
+                    }
+                }
                 Output::Conflict { address, mac } => {
                     self.counts.get(&address).inspect(|counts| counts.contested());
-                    let conflict = Conflict { interface: self.name.clone(), address, mac };
+                    let interface = self.name.clone();
+                    let conflict = Conflict { interface, address, mac, member: false };
                     if self.reports.send(conflict).await.is_err() {
                         return Ok(());
                     }

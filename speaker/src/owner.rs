@@ -15,7 +15,7 @@ use crate::board::Board;
 use crate::core::{BgpEffect, Core, Effect, Input};
 use crate::counts::Counts;
 use crate::failover::{Failover, Order};
-use crate::interface::{Conflict, Interface, MayAnswer};
+use crate::interface::{Announcing, Conflict, Interface, MayAnswer};
 use crate::roster::Entry;
 use crate::state::Desired;
 use crate::status::StatusInput;
@@ -26,6 +26,7 @@ pub(crate) struct Owner {
     pub(crate) board: Board,
     pub(crate) failover: Failover,
     pub(crate) may_answer: MayAnswer,
+    pub(crate) announcing: Announcing,
     /// What the failover thread tells.
     pub(crate) moved: mpsc::UnboundedReceiver<Input>,
     /// Whether everything is handed over that is to be.
@@ -65,7 +66,11 @@ impl Owner {
                     Some(input) => input,
                     None => return,
                 },
-                Some(Conflict { interface, address, mac }) = self.reports.1.recv() => {
+                Some(Conflict { interface, address, mac, member }) = self.reports.1.recv() => {
+                    if member {
+                        self.failover.tell(Order::Claimed { address, mac });
+                        continue;
+                    }
                     Input::Conflict { interface, address, mac }
                 }
                 Some(report) = self.sessions.recv() => Input::Bgp(report.into()),
@@ -94,7 +99,8 @@ impl Owner {
             Effect::Open { index, name, link } => {
                 let (counts, reports) = (self.counts.clone(), self.reports.0.clone());
                 let may_answer = Arc::clone(&self.may_answer);
-                let interface = Interface::open(index, name.clone(), link, counts, reports, may_answer);
+                let (announcing, label) = (self.announcing, name.clone());
+                let interface = Interface::open(index, label, link, counts, reports, may_answer, announcing);
                 self.board.open(index, name, link.mac, interface);
             }
             Effect::Close { index } => self.board.close(index),

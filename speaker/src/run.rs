@@ -58,6 +58,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
     warn_of_what_has_no_effect(&args);
+    if args.protocol_version_max < membership::packet::VERSION {
+        info!(version = args.protocol_version_max, "the speakers' own protocol is held at an older version");
+    }
     let (metrics, probes) = (Metrics::new(), Probes::new());
     let counts = Counts::new(&metrics, &node);
     let probe_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.health_probe_port);
@@ -89,6 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         core: Core::new(settings, exclude, contact).on_node(facts),
         board,
         may_answer: failover.may_answer(),
+        announcing: args.announcing(),
         failover: failover.clone(),
         moved,
         drained,
@@ -162,6 +166,7 @@ fn start_failover(
         folder: args.state_dir.clone(),
         profile: args.profile(),
         on_quorum_loss: args.on_quorum_loss,
+        version: args.protocol_version_max,
     };
     let (reports, moved) = mpsc::unbounded_channel();
     let (board, runtime) = (board.clone(), Handle::current());

@@ -16,7 +16,7 @@ use nix::net::if_::if_nametoindex;
 use sockets::{PacketSocket, Traffic};
 use speaker::core::Command;
 use speaker::counts::Counts;
-use speaker::interface::{Conflict, Interface, MayAnswer};
+use speaker::interface::{Announcing, Conflict, Interface, MayAnswer};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -49,7 +49,10 @@ fn open_counted(counts: &Counts) -> (Interface, mpsc::Receiver<Conflict>) {
 fn open_with(counts: &Counts, may_answer: MayAnswer) -> (Interface, mpsc::Receiver<Conflict>) {
     let (reports, reported) = mpsc::channel(8);
     let index = if_nametoindex(OWN).expect("the interface is there");
-    (Interface::open(index, OWN.to_owned(), link(), counts.clone(), reports, may_answer), reported)
+    let announcing = Announcing::default();
+    let interface =
+        Interface::open(index, OWN.to_owned(), link(), counts.clone(), reports, may_answer, announcing);
+    (interface, reported)
 }
 
 /// The value of a counter of Layer 2.
@@ -276,7 +279,27 @@ fn a_host_with_our_address_is_reported() {
         lan.peer(&format!("ip address add {V4}/24 dev {PEER}"));
         ask(&lan, &format!("arping -c 1 -w 1 -U -i {PEER} -S {V4} {V4}")).await;
         let conflict = timeout(SOON, reports.recv()).await.expect("reported soon");
-        let expected = Conflict { interface: OWN.into(), address: address(V4), mac: mac(PEER_MAC) };
+        let expected =
+            Conflict { interface: OWN.into(), address: address(V4), mac: mac(PEER_MAC), member: false };
         assert_eq!(conflict, Some(expected));
+    });
+}
+
+#[test]
+fn another_speaker_with_our_address_is_told_of_and_not_reported() {
+    let lan = Lan::new();
+    run(async {
+        let metrics = Metrics::new();
+        let (interface, mut reports) = open_counted(&Counts::new(&metrics, "iris1"));
+        interface.tell(Command::Members([mac(PEER_MAC)].into()));
+        interface.tell(Command::Take(address(V4)));
+        let peer = listen(&lan);
+        while hear(&peer).await.sender_ip != address(V4) {}
+        ask(&lan, &format!("arping -c 1 -w 1 -U -i {PEER} -S {V4} {V4}")).await;
+        let claim = timeout(SOON, reports.recv()).await.expect("told soon");
+        let expected =
+            Conflict { interface: OWN.into(), address: address(V4), mac: mac(PEER_MAC), member: true };
+        assert_eq!(claim, Some(expected));
+        assert_eq!(count(&metrics, "conflicts_detected", V4), Some(0));
     });
 }

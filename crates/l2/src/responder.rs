@@ -7,9 +7,7 @@ use std::time::Duration;
 use net::{Family, MacAddr};
 
 use crate::ethernet::{Frame, TYPE_ARP, TYPE_IPV6};
-use crate::schedule::{
-    ADVERTISEMENT_OFFSETS, CONFLICT_DELAY, DEFENCE_INTERVAL, GRATUITOUS_OFFSETS, PROBE_WAIT, Schedule,
-};
+use crate::schedule::{CONFLICT_DELAY, DEFENCE_INTERVAL, PROBE_WAIT, Schedule, frames};
 use crate::{Instant, arp, ndp};
 
 /// What the interface is at the moment.
@@ -36,6 +34,8 @@ pub enum Input<'a> {
     Link(Link),
     /// Hardware addresses that may claim our addresses: those of the node's interfaces.
     Allies(HashSet<MacAddr>),
+    /// Hardware addresses of the other speakers: with them it is agreed elsewhere who has an address.
+    Members(HashSet<MacAddr>),
     /// A frame came in, Ethernet header first.
     Frame(&'a [u8]),
     /// The time of [`Responder::poll_timeout`] has come.
@@ -58,6 +58,13 @@ pub enum Output {
     Join(Ipv6Addr),
     /// The group's frames are not needed any more.
     Leave(Ipv6Addr),
+    /// Another speaker claims the address.
+    Claimed {
+        /// The address.
+        address: IpAddr,
+        /// By which of its hardware addresses.
+        mac: MacAddr,
+    },
     /// Another host answers for the address, although we have defended it.
     Conflict {
         /// The address.
@@ -85,12 +92,15 @@ pub enum Cause {
 pub struct Responder {
     link: Link,
     allies: HashSet<MacAddr>,
+    members: HashSet<MacAddr>,
     held: HashMap<IpAddr, Held>,
     /// How many held addresses need each solicited-node group.
     groups: HashMap<Ipv6Addr, usize>,
     timers: BTreeSet<(Instant, IpAddr, Timer)>,
-    /// The most announcements a second; 0 for as many as there are.
+    /// The most frames of announcements a second; 0 for as many as there are.
     pace: u32,
+    /// How often an address is announced that is held on.
+    refresh: Option<Duration>,
     /// From when on the announcements of another address may begin.
     free: Instant,
 }
@@ -106,6 +116,8 @@ struct Held {
 #[derive(Clone, Copy, Debug)]
 enum Rivalry {
     None,
+    /// Claimed by another speaker; to be announced at this time, where it is held still.
+    Contested(Instant),
     /// Claimed once; to be defended and probed at this time.
     Suspected(Instant),
     /// Defended and probed; a claim before this time comes from a host that insists.
@@ -124,19 +136,28 @@ impl Responder {
         Self {
             link,
             allies: HashSet::new(),
+            members: HashSet::new(),
             held: HashMap::new(),
             groups: HashMap::new(),
             timers: BTreeSet::new(),
             pace: 0,
+            refresh: None,
             free: Instant::default(),
         }
     }
 
-    /// The same, with at most so many announcements a second, each of them once for all of its frames; 0 does not
-    /// limit them. Of many addresses taken at once some are announced later then; they are answered for at once.
+    /// The same, with at most so many frames of announcements a second; 0 does not limit them. Of many addresses taken
+    /// at once some are announced later then; they are answered for at once.
     #[must_use]
-    pub fn paced(mut self, per_second: u32) -> Self {
-        self.pace = per_second;
+    pub fn paced(mut self, frames_per_second: u32) -> Self {
+        self.pace = frames_per_second;
+        self
+    }
+
+    /// The same, announcing every address that is held on once in this time, too.
+    #[must_use]
+    pub fn refreshing(mut self, refresh: Option<Duration>) -> Self {
+        self.refresh = refresh;
         self
     }
 
@@ -147,6 +168,7 @@ impl Responder {
             Input::Release(address) => self.release(address, out),
             Input::Link(link) => self.change_link(now, link, out),
             Input::Allies(allies) => self.allies = allies,
+            Input::Members(members) => self.members = members,
             Input::Frame(bytes) => self.receive(now, bytes, out),
             Input::Timeout => self.run_timers(now, out),
         }
@@ -231,7 +253,7 @@ impl Responder {
             self.timers.remove(&timer);
         }
         held.rivalry = Rivalry::None;
-        held.schedule = speaks.then(|| Schedule::starting(family, start));
+        held.schedule = speaks.then(|| Schedule::starting(address, start, self.refresh));
         self.timers.extend(held.timers(address));
     }
 
@@ -242,11 +264,7 @@ impl Responder {
             return now;
         }
         let start = self.free.max(now);
-        let series = match family {
-            Family::V4 => GRATUITOUS_OFFSETS.len(),
-            Family::V6 => ADVERTISEMENT_OFFSETS.len(),
-        };
-        let series = u32::try_from(series).unwrap_or(u32::MAX);
+        let series = u32::try_from(frames(family)).unwrap_or(u32::MAX);
         self.free = start + Duration::from_secs(1) * series / self.pace;
         start
     }
@@ -273,6 +291,11 @@ impl Responder {
                     }
                 }
                 Timer::Rivalry => match held.rivalry {
+                    Rivalry::Contested(_) => {
+                        announce(address, mac, Cause::Defence, out);
+                        held.last_defence = Some(now);
+                        held.rivalry = Rivalry::None;
+                    }
                     Rivalry::Suspected(_) => {
                         announce(address, mac, Cause::Defence, out);
                         probe(address, mac, out);
@@ -360,19 +383,34 @@ impl Responder {
     /// One claim is no conflict yet: while two nodes see the cluster differently for a moment, one claims
     /// rightly what the other still holds. So a claim is answered after [`CONFLICT_DELAY`] by a defence and a
     /// probe, and only a host that claims again after those is reported.
+    ///
+    /// Another speaker's claim is no conflict: `membership` knows which of the two is right, and the other one is
+    /// silent or yields. Whoever holds the address after [`CONFLICT_DELAY`] announces it, for those who believed
+    /// the claim.
     fn claimed(&mut self, now: Instant, address: IpAddr, mac: MacAddr, out: &mut Vec<Output>) {
         if mac == self.link.mac || self.allies.contains(&mac) || !self.speaks(Family::of(address)) {
             return;
         }
         let Some(held) = self.held.get_mut(&address) else { return };
+        let member = self.members.contains(&mac);
         match held.rivalry {
-            Rivalry::None => {
-                let earliest = held.last_defence.map_or(now, |last| last + DEFENCE_INTERVAL);
-                let at = earliest.max(now + CONFLICT_DELAY);
+            Rivalry::None | Rivalry::Contested(_) if !member => {
+                if let Rivalry::Contested(at) = held.rivalry {
+                    self.timers.remove(&(at, address, Timer::Rivalry));
+                }
+                let at = next_defence(now, held);
                 held.rivalry = Rivalry::Suspected(at);
                 self.timers.insert((at, address, Timer::Rivalry));
             }
-            Rivalry::Suspected(_) => {}
+            Rivalry::None => {
+                let at = next_defence(now, held);
+                held.rivalry = Rivalry::Contested(at);
+                self.timers.insert((at, address, Timer::Rivalry));
+                out.push(Output::Claimed { address, mac });
+            }
+            Rivalry::Contested(_) | Rivalry::Suspected(_) => {}
+            // It answers the probe, or was late: the host that was suspected may have gone.
+            Rivalry::Probed(_) if member => {}
             Rivalry::Probed(until) => {
                 self.timers.remove(&(until, address, Timer::Rivalry));
                 held.rivalry = Rivalry::None;
@@ -388,11 +426,17 @@ impl Held {
         let announce = self.schedule.as_ref().and_then(Schedule::due);
         let rivalry = match self.rivalry {
             Rivalry::None => None,
-            Rivalry::Suspected(at) | Rivalry::Probed(at) => Some(at),
+            Rivalry::Contested(at) | Rivalry::Suspected(at) | Rivalry::Probed(at) => Some(at),
         };
         let announce = announce.map(|at| (at, address, Timer::Announce));
         announce.into_iter().chain(rivalry.map(|at| (at, address, Timer::Rivalry)))
     }
+}
+
+/// When a claim of the address that comes now may be answered.
+fn next_defence(now: Instant, held: &Held) -> Instant {
+    let earliest = held.last_defence.map_or(now, |last| last + DEFENCE_INTERVAL);
+    earliest.max(now + CONFLICT_DELAY)
 }
 
 /// Whether the address can be that of one station: only such a one can be answered.

@@ -211,7 +211,7 @@ fn taking_an_address_announces_it_by_request_and_reply_on_schedule() {
 #[test]
 fn a_paced_interface_announces_many_addresses_one_after_the_other_and_answers_for_all_at_once() {
     let address = |number: u16| Ipv4Addr::from_bits(0x0a00_0000 + u32::from(number));
-    let mut responder = Responder::new(LINK).paced(100);
+    let mut responder = Responder::new(LINK).paced(200);
     let mut times: Vec<u64> = Vec::new();
     let requests = |out: &[Output]| {
         let is_request = |output: &&Output| matches!(output, Output::Send { frame, .. } if arp_of(frame).1.operation == arp::Operation::Request);
@@ -233,6 +233,30 @@ fn a_paced_interface_announces_many_addresses_one_after_the_other_and_answers_fo
         assert!(within <= 105, "{within} announcements in the second from {time} ms on");
     }
     assert!(times.last().is_some_and(|last| *last < 16_000), "{:?}", times.last());
+}
+
+#[test]
+fn what_is_held_on_is_announced_again_where_that_is_asked_for() {
+    let refresh = Duration::from_secs(30);
+    for (refresh, expected) in [(None, 0), (Some(refresh), 20)] {
+        let mut responder = Responder::new(LINK).refreshing(refresh);
+        handle(&mut responder, 0, Input::Take(V4.into()));
+        handle(&mut responder, 0, Input::Take(V6.into()));
+        run_until(&mut responder, 60_000);
+        let sent = run_until(&mut responder, 360_000);
+        let of = |address: IpAddr| {
+            let is = |output: &Output| matches!(output, Output::Send { address: other, cause: Cause::Announcement, .. } if *other == address);
+            sent.iter().filter(|(_, output)| is(output)).count()
+        };
+        assert_eq!(
+            (of(V4.into()), of(V6.into())),
+            (expected, expected / 2),
+            "request and reply; one advertisement"
+        );
+        handle(&mut responder, 360_000, Input::Release(V4.into()));
+        handle(&mut responder, 360_000, Input::Release(V6.into()));
+        assert_eq!(responder.poll_timeout(), None);
+    }
 }
 
 #[test]
@@ -381,6 +405,63 @@ fn the_nodes_other_interfaces_are_no_rivals() {
     handle(&mut responder, 20_000, Input::Allies(HashSet::from([PEER])));
     handle(&mut responder, 20_000, Input::Frame(&claim));
     assert_eq!(responder.poll_timeout(), None);
+}
+
+#[test]
+fn another_speaker_s_claim_is_no_conflict_and_is_told_once_until_the_holder_has_announced_again() {
+    for (name, address, claim) in claims() {
+        let mut responder = settled();
+        handle(&mut responder, 20_000, Input::Members(HashSet::from([PEER])));
+        let mut told = Vec::new();
+        let mut sent = Vec::new();
+        for millis in (20_000..60_000).step_by(100) {
+            sent.extend(run_until(&mut responder, millis));
+            let out = handle(&mut responder, millis, Input::Frame(&claim));
+            let is_claim = |output: &Output| *output == Output::Claimed { address, mac: PEER };
+            if out.iter().any(is_claim) {
+                told.push(millis);
+            }
+            assert!(out.iter().all(is_claim), "{name}: {out:?}");
+        }
+        assert_eq!(told, [20_000, 21_000, 31_000, 41_000, 51_000], "{name}");
+        let defence = |output: &Output| matches!(output, Output::Send { cause: Cause::Defence, .. });
+        assert!(
+            sent.iter().all(|(_, output)| defence(output)),
+            "{name}: neither probes nor conflicts: {sent:?}"
+        );
+        let mut times: Vec<u64> = sent.iter().map(|(millis, _)| *millis).collect();
+        times.dedup();
+        assert_eq!(times, [21_000, 31_000, 41_000, 51_000], "{name}");
+    }
+}
+
+#[test]
+fn an_address_that_was_yielded_to_another_speaker_is_not_defended() {
+    let (_, address, claim) = claims().remove(1);
+    let mut responder = settled();
+    handle(&mut responder, 20_000, Input::Members(HashSet::from([PEER])));
+    assert_eq!(
+        handle(&mut responder, 20_000, Input::Frame(&claim)),
+        [Output::Claimed { address, mac: PEER }]
+    );
+    handle(&mut responder, 20_001, Input::Release(address));
+    assert_eq!(run_until(&mut responder, 60_000), []);
+}
+
+#[test]
+fn a_stranger_is_found_although_another_speaker_claims_the_address_too() {
+    let (_, address, claim) = claims().remove(1);
+    let member = MacAddr([2, 0, 0, 0, 1, 77]);
+    let of_member = arp::Packet::gratuitous(arp::Operation::Reply, V4, member).frame(MacAddr::BROADCAST);
+    let mut responder = settled();
+    handle(&mut responder, 20_000, Input::Members(HashSet::from([member])));
+    handle(&mut responder, 20_000, Input::Frame(&of_member));
+    handle(&mut responder, 20_500, Input::Frame(&claim));
+    let defended = run_until(&mut responder, 21_500);
+    assert!(defended.iter().all(|&(millis, _)| millis == 21_500), "{defended:?}");
+    assert_eq!(handle(&mut responder, 21_510, Input::Frame(&of_member)), []);
+    let out = handle(&mut responder, 21_520, Input::Frame(&claim));
+    assert_eq!(out, [Output::Conflict { address, mac: PEER }]);
 }
 
 #[test]

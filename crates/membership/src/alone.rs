@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use l2::Instant;
 
+use crate::id::NodeId;
 use crate::io::{Cause, Output};
 use crate::machine::Machine;
 use crate::profile::OnQuorumLoss;
@@ -59,6 +60,22 @@ impl Machine {
             place.probing = true;
             out.push(Output::Probe { address });
         }
+    }
+
+    /// A frame on the LAN shows that another speaker answers for the address, too. With a majority this node is right:
+    /// what it sees was sent before, or by a machine that stood still. Without one both may go on, and the lower rank
+    /// yields, though no heartbeat of the other one comes through.
+    pub(crate) fn claimed(&mut self, now: Instant, address: IpAddr, by: NodeId, out: &mut Vec<Output>) {
+        let Some(place) = self.places.get(&address) else { return };
+        let position = |node| place.order.iter().position(|&other| other == node);
+        let theirs = position(by);
+        let behind = theirs.is_some() && position(self.me()).is_none_or(|mine| theirs < Some(mine));
+        if by == self.me() || now < self.lease || !self.alone.contains(&address) || !behind {
+            return;
+        }
+        self.let_go(address);
+        self.release(now, address, Cause::Overtaken(by), out);
+        self.due.insert((now + self.interval() * PATIENCE, address));
     }
 
     /// The LAN was asked.

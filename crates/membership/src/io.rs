@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use net::MacAddr;
+
 use crate::electorate::Electorate;
 use crate::id::{Incarnation, NodeId};
 use crate::packet::{LinkId, Packet};
@@ -65,6 +67,10 @@ pub enum Input {
     ///
     /// [`MAX_LINKS`]: crate::packet::MAX_LINKS
     Links(Vec<LinkId>),
+    /// The hardware addresses of this node's interfaces. The first [`MAX_MACS`] different ones are told to the others.
+    ///
+    /// [`MAX_MACS`]: crate::packet::MAX_MACS
+    Macs(Vec<MacAddr>),
     /// This node hands everything over, because it is drained or its speaker stops; or not any more.
     Drain(bool),
     /// Two probes (RFC 5227 §2.1.1, or RFC 4862 §5.4) asked the LAN for the address.
@@ -73,6 +79,13 @@ pub enum Input {
         address: IpAddr,
         /// Whether somebody answered.
         answered: bool,
+    },
+    /// A frame of another speaker on the LAN claims the address.
+    Claimed {
+        /// The address.
+        address: IpAddr,
+        /// Whose frame.
+        by: NodeId,
     },
     /// The time of [`poll_timeout`] has come.
     ///
@@ -111,6 +124,13 @@ pub enum Output {
     Probe {
         /// The address.
         address: IpAddr,
+    },
+    /// Frames from these hardware addresses are that speaker's, and from no other ones.
+    Macs {
+        /// The speaker.
+        node: NodeId,
+        /// Its hardware addresses.
+        macs: Vec<MacAddr>,
     },
     /// Write these electorates to where the next life of this node finds them, before anything after this is sent.
     Remember(Vec<Electorate>),

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use l2::Instant;
+use net::MacAddr;
 
 use crate::electorate::{Chain, Electorate};
 use crate::id::{Life, NodeId, mix};
 use crate::io::{Cause, Event, Input, Output, Settings};
 use crate::ledger::{Ledger, View};
-use crate::packet::{Body, Flags, LinkId, Packet};
+use crate::packet::{Body, Flags, LinkId, MAX_MACS, Packet};
 use crate::peer::{Peer, Sent};
 use crate::places::Place;
 use crate::profile::{GUARD, Profile};
@@ -63,6 +64,8 @@ pub struct Machine {
     pub(crate) links: BTreeMap<LinkId, bool>,
     /// Those of them that are not up any more.
     pub(crate) down_links: BTreeSet<LinkId>,
+    /// The hardware addresses of this node's interfaces.
+    pub(crate) macs: Vec<MacAddr>,
     // Time.
     pub(crate) next_tick: Instant,
     pub(crate) ticks: u64,
@@ -121,6 +124,7 @@ impl Machine {
             tallies: BTreeMap::new(),
             links: BTreeMap::new(),
             down_links: BTreeSet::new(),
+            macs: Vec::new(),
             next_tick: now + phase,
             ticks: 0,
             late: 0,
@@ -174,6 +178,15 @@ impl Machine {
             Input::Speakers { revision, nodes } => self.view(now, revision, &nodes, out),
             Input::Address { address, order, links } => self.place(now, address, order, links, out),
             Input::Links(links) => self.links_up(now, &links, out),
+            Input::Macs(macs) => {
+                self.macs.clear();
+                for mac in macs {
+                    if self.macs.len() < MAX_MACS && !self.macs.contains(&mac) {
+                        self.macs.push(mac);
+                    }
+                }
+            }
+            Input::Claimed { address, by } => self.claimed(now, address, by, out),
             Input::Drain(drain) => self.drain(now, drain, out),
             Input::Probed { address, answered } => self.probed(now, address, answered, out),
             Input::Timeout => {}

@@ -13,8 +13,15 @@
 //!
 //! All numbers are big-endian. A parser of version N skips what follows the fields that it knows, and takes packets
 //! of version N-1; so a version adds fields at the end of a body, and a rollout may mix two neighbours.
+//!
+//! | version | adds |
+//! | --- | --- |
+//! | 1 | all of the above |
+//! | 2 | at the end of a heartbeat the sender's hardware addresses, by which the others know its frames |
 
 use std::net::IpAddr;
+
+use net::MacAddr;
 
 use crate::electorate::{Electorate, MAX_EPOCHS, MAX_VOTERS};
 use crate::id::{Incarnation, Life, NodeId};
@@ -23,7 +30,7 @@ mod codec;
 pub use codec::{Malformed, parse_body, parse_header, write_body, write_header};
 
 /// The version of the protocol that this crate speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The oldest version that it understands.
 pub const OLDEST_VERSION: u8 = 1;
 /// The length of the header in bytes.
@@ -34,6 +41,8 @@ pub const MAX_PACKET: usize = 1_400;
 pub const MAX_LIST: usize = 32;
 /// The most interfaces with a lease of their own.
 pub const MAX_LINKS: usize = 8;
+/// The most hardware addresses of a node that a packet names: what the largest one has room for.
+pub const MAX_MACS: usize = 5;
 /// The most watchers of a node.
 pub const MAX_WATCHERS: usize = 6;
 
@@ -110,6 +119,8 @@ pub struct Beat {
     pub links: Vec<(LinkId, bool)>,
     /// Changes of what the sender wants to hold; `None` where the receiver does not vote.
     pub sync: Option<Sync>,
+    /// The hardware addresses of the sender's interfaces; none from a sender of version 1.
+    pub macs: Vec<MacAddr>,
 }
 
 /// A part of the list of the addresses that a node wants to hold.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use l2::Instant;
+use net::MacAddr;
 
 use crate::id::{Incarnation, Life, NodeId};
 use crate::ledger::View;
@@ -101,6 +102,7 @@ pub(crate) struct Peer {
     hint: Option<(Incarnation, u64)>,
     pub(crate) flags: Flags,
     pub(crate) links: Vec<(LinkId, bool)>,
+    pub(crate) macs: Vec<MacAddr>,
     /// The latest electorate that it knows, and the voters that it would found one with.
     pub(crate) newest: u64,
     pub(crate) founding: Vec<NodeId>,

@@ -100,7 +100,7 @@ impl Machine {
     }
 
     /// Takes an address out of the list, and out of what voters say about it; whether it was held.
-    fn let_go(&mut self, address: IpAddr) -> bool {
+    pub(crate) fn let_go(&mut self, address: IpAddr) -> bool {
         for view in self.peers.values_mut().map(|peer| &mut peer.view).chain([&mut self.own]) {
             view.forget(address);
         }

@@ -115,6 +115,10 @@ impl Machine {
         peer.watched = !large || beat.watchers.contains(&me);
         let links_changed = peer.links != beat.links;
         peer.links.clone_from(&beat.links);
+        if peer.macs != beat.macs {
+            peer.macs.clone_from(&beat.macs);
+            out.push(Output::Macs { node: from.node, macs: beat.macs.clone() });
+        }
         let up = std::mem::take(&mut peer.down);
         if up {
             peer.repeats = 0;

@@ -10,7 +10,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 
 use crate::id::NodeId;
-use crate::packet::{self, HEADER, Header, MAX_PACKET, Malformed, Packet, VERSION};
+use crate::packet::{self, HEADER, Header, MAX_PACKET, Malformed, OLDEST_VERSION, Packet, VERSION};
 
 /// What the key is for: no other use of the same Secret gives the same key.
 const CONTEXT: &[u8] = b"metallb-rs membership 1\0";
@@ -35,6 +35,8 @@ pub enum Rejected {
 #[derive(Clone)]
 pub struct Keyring {
     node: NodeId,
+    /// The version of the protocol that is spoken.
+    version: u8,
     current: XChaCha20Poly1305,
     former: Option<XChaCha20Poly1305>,
     /// Whether packets are sealed with the former key still, except to those who have shown the current one.
@@ -67,7 +69,21 @@ fn nonce(header: &Header, to: NodeId) -> XNonce {
 impl Keyring {
     /// The keys of `node` under the Secret's value.
     pub fn new(node: NodeId, secret: &[u8]) -> Self {
-        Self { node, current: cipher(secret), former: None, holds_back: false, upgraded: BTreeSet::new() }
+        Self {
+            node,
+            version: VERSION,
+            current: cipher(secret),
+            former: None,
+            holds_back: false,
+            upgraded: BTreeSet::new(),
+        }
+    }
+
+    /// The same for a node that speaks this version of the protocol, or the nearest one that this crate speaks: what it
+    /// sends, and what it takes of others' packets, is as in the release that brought that version.
+    #[must_use]
+    pub fn speaking(self, version: u8) -> Self {
+        Self { version: version.clamp(OLDEST_VERSION, VERSION), ..self }
     }
 
     /// The Secret has this value now. Packets under the one before are still accepted until [`Self::forget`]: the
@@ -103,11 +119,11 @@ impl Keyring {
 
     /// The bytes of the packet.
     pub fn seal(&self, packet: &Packet) -> Vec<u8> {
-        let header = Header { version: VERSION, from: packet.from, sequence: packet.sequence };
+        let header = Header { version: self.version, from: packet.from, sequence: packet.sequence };
         let mut bytes = Vec::with_capacity(256);
         packet::write_header(&header, &mut bytes);
         let mut body = Vec::with_capacity(256);
-        packet::write_body(packet, &mut body);
+        packet::write_body(self.version, packet, &mut body);
         let former = self.former.as_ref().filter(|_| self.holds_back && !self.upgraded.contains(&packet.to));
         let key = former.unwrap_or(&self.current);
         let sealed = key
@@ -122,7 +138,7 @@ impl Keyring {
         if bytes.len() > MAX_PACKET {
             return Err(Rejected::Oversized);
         }
-        let (header, sealed) = packet::parse_header(bytes)?;
+        let (header, sealed) = packet::parse_header(bytes, self.version)?;
         let aad = bytes.get(..HEADER).ok_or(Malformed::Truncated)?;
         let nonce = nonce(&header, self.node);
         let open = |key: &XChaCha20Poly1305| key.decrypt(&nonce, Payload { msg: sealed, aad }).ok();

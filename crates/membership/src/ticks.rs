@@ -126,7 +126,7 @@ impl Machine {
             Some(_) => now + whole,
         });
         let span = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
-        let beat = Beat { interval, span, watch, watchers, links, sync };
+        let beat = Beat { interval, span, watch, watchers, links, sync, macs: self.macs.clone() };
         self.send(now, LinkId::default(), node, Body::Beat(beat), out);
     }
 

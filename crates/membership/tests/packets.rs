@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use l2::Instant;
 use membership::packet::{
-    self, Ack, Beat, Body, Change, Flags, HEADER, Header, LinkId, MAX_LIST, MAX_PACKET, Malformed,
+    self, Ack, Beat, Body, Change, Flags, HEADER, Header, LinkId, MAX_LIST, MAX_MACS, MAX_PACKET, Malformed,
     OLDEST_VERSION, Packet, Sync, VERSION, Vote,
 };
 use membership::{
     Electorate, Incarnation, Input, Keyring, Life, Machine, NodeId, Output, Rejected, Settings,
 };
+use net::MacAddr;
 use proptest::prelude::*;
 
 fn life(node: u64) -> Life {
@@ -54,6 +55,7 @@ fn samples() -> Vec<Packet> {
         watchers: vec![life(2), life(3)],
         links: vec![(LinkId(8), true), (LinkId(9), false)],
         sync: Some(sync),
+        macs: vec![MacAddr([2, 0, 0, 0, 1, 11]), MacAddr([2, 0, 0, 0, 2, 11])],
     };
     let ack = Ack {
         of: Some(4),
@@ -79,12 +81,12 @@ fn clear(packet: &Packet) -> Vec<u8> {
         &Header { version: VERSION, from: packet.from, sequence: packet.sequence },
         &mut bytes,
     );
-    packet::write_body(packet, &mut bytes);
+    packet::write_body(VERSION, packet, &mut bytes);
     bytes
 }
 
 fn parse(bytes: &[u8]) -> Result<Packet, Malformed> {
-    let (header, body) = packet::parse_header(bytes)?;
+    let (header, body) = packet::parse_header(bytes, VERSION)?;
     packet::parse_body(&header, body)
 }
 
@@ -124,6 +126,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (beat(Beat { span: 0, ..fine.clone() }), "span"),
         (beat(Beat { span: 60_001, ..fine.clone() }), "span"),
         (beat(Beat { watchers: vec![life(1); 7], ..fine.clone() }), "watchers"),
+        (beat(Beat { macs: vec![MacAddr::ZERO; MAX_MACS + 1], ..fine.clone() }), "macs"),
         (beat(Beat { sync: Some(Sync { base: 2, upto: 1, ..Sync::default() }), ..fine }), "upto"),
         (Packet { chain: vec![unsorted], ..packet(Body::Holding(Vec::new())) }, "voters"),
     ] {
@@ -137,27 +140,111 @@ fn the_next_version_is_read_and_the_one_after_is_refused_by_number() {
     bytes[2] = VERSION + 1;
     assert!(parse(&bytes).is_ok());
     bytes[2] = VERSION + 2;
-    assert_eq!(parse(&bytes), Err(Malformed::Version(VERSION + 2)));
+    let refused = Malformed::Version { version: VERSION + 2, latest: VERSION + 1 };
+    assert_eq!(parse(&bytes), Err(refused));
     bytes[0] = b'X';
     assert_eq!(parse(&bytes), Err(Malformed::Foreign));
 }
 
-/// The packet as a node of another version sends it, read by this one.
-fn across(packet: &Packet, version: u8) -> Packet {
-    let header = Header { version, from: packet.from, sequence: packet.sequence };
+/// The packet as a node of version `writes` sends it, read by one of version `reads`.
+fn across(packet: &Packet, writes: u8, reads: u8) -> Packet {
+    let header = Header { version: writes, from: packet.from, sequence: packet.sequence };
     let mut bytes = Vec::new();
     packet::write_header(&header, &mut bytes);
-    packet::write_body(packet, &mut bytes);
-    if version > VERSION {
+    packet::write_body(writes, packet, &mut bytes);
+    if writes > VERSION {
         bytes.extend_from_slice(b"fields of the next version");
     }
-    parse(&bytes).expect("the neighbouring versions are understood")
+    let (header, body) = packet::parse_header(&bytes, reads).expect("the neighbouring versions are taken");
+    packet::parse_body(&header, body).expect("the neighbouring versions are understood")
+}
+
+/// What of a packet is known to a version.
+fn known_to(packet: &Packet, version: u8) -> Packet {
+    let mut known = packet.clone();
+    if let Body::Beat(beat) = &mut known.body
+        && version < 2
+    {
+        beat.macs.clear();
+    }
+    known
+}
+
+#[test]
+fn every_kind_goes_between_two_neighbouring_versions_with_what_both_know() {
+    for packet in samples() {
+        for (writes, reads) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)] {
+            let arrived = across(&packet, writes, reads);
+            assert_eq!(arrived, known_to(&packet, writes.min(reads)), "{writes} to {reads}");
+        }
+    }
+    let mut bytes = clear(&samples()[0]);
+    bytes[2] = 3;
+    assert!(packet::parse_header(&bytes, 1).is_err(), "two versions lie between");
+}
+
+#[test]
+fn a_speaker_that_is_held_at_a_version_speaks_it_and_understands_the_next() {
+    let newest = Keyring::new(NodeId(1), b"secret");
+    let held = |node| Keyring::new(NodeId(node), b"secret").speaking(OLDEST_VERSION);
+    let packet = &samples()[0];
+    assert_eq!(newest.seal(packet)[2], VERSION);
+    assert_eq!(held(1).seal(packet)[2], OLDEST_VERSION);
+    let old = known_to(packet, OLDEST_VERSION);
+    assert_ne!(*packet, old);
+    assert_eq!(held(2).open(&newest.seal(packet)), Ok(old.clone()));
+    assert_eq!(Keyring::new(NodeId(2), b"secret").open(&held(1).seal(packet)), Ok(old.clone()));
+    // A version that this speaker does not know is the nearest that it knows.
+    assert_eq!(Keyring::new(NodeId(1), b"secret").speaking(200).seal(packet)[2], VERSION);
+    assert_eq!(Keyring::new(NodeId(1), b"secret").speaking(0).seal(packet)[2], OLDEST_VERSION);
+}
+
+#[test]
+fn the_others_learn_a_speaker_s_hardware_addresses_and_that_they_have_changed() {
+    let first = MacAddr([2, 0, 0, 0, 1, 11]);
+    let nodes = [NodeId(1), NodeId(2)];
+    let electorate = Electorate { revision: 1, speakers: 2, voters: nodes.to_vec() };
+    let start = |node: NodeId| {
+        let remembered = vec![electorate.clone()];
+        let settings = Settings { node, incarnation: Incarnation(node.0), remembered, ..Settings::default() };
+        Machine::new(settings, Instant::default())
+    };
+    let mut machines = nodes.map(start);
+    let (mut outputs, mut learned) = (Vec::new(), Vec::new());
+    for now in 0..2_000 {
+        let at = Instant::from_origin(Duration::from_millis(now));
+        if now == 0 || now == 1_000 {
+            let macs = if now == 0 { vec![first] } else { Vec::new() };
+            machines[0].handle(at, Input::Macs(macs), &mut outputs);
+        }
+        for machine in &mut machines {
+            machine.handle(at, Input::Timeout, &mut outputs);
+        }
+        while let Some(output) = outputs.pop() {
+            match output {
+                Output::Send { link, packet } => {
+                    let to = usize::from(packet.to == nodes[1]);
+                    machines[to].handle(at, Input::Packet { link, packet }, &mut outputs);
+                }
+                Output::Macs { node, macs } => learned.push((node, macs)),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(learned, [(nodes[0], vec![first]), (nodes[0], Vec::new())], "each change is told once");
 }
 
 #[test]
 fn nodes_of_neighbouring_versions_agree_on_one_holder_and_replace_it() {
+    let (old, new, next) = (OLDEST_VERSION, VERSION, VERSION + 1);
+    for versions in [[old, new, new], [new, old, old], [new, new, old], [new, new, next], [next, next, new]] {
+        agree(versions);
+    }
+}
+
+/// Three nodes that speak these versions agree on a holder, and on another one when it is gone.
+fn agree(versions: [u8; 3]) {
     let nodes = [NodeId(1), NodeId(2), NodeId(3)];
-    let versions = [OLDEST_VERSION, VERSION, VERSION + 1];
     let electorate = Electorate { revision: 1, speakers: 3, voters: nodes.to_vec() };
     let start = |node: &NodeId| {
         let incarnation = Incarnation(node.0 * 100);
@@ -174,7 +261,7 @@ fn nodes_of_neighbouring_versions_agree_on_one_holder_and_replace_it() {
     let mut outputs = Vec::new();
     for now in 0..6_000 {
         if now == 3_000 {
-            assert_eq!(holders(&machines, now), [2], "the first in order, of the next version, holds it");
+            assert_eq!(holders(&machines, now), [2], "the first in order holds it, {versions:?}");
             machines[2] = None;
         }
         let mut sent = Vec::new();
@@ -193,14 +280,15 @@ fn nodes_of_neighbouring_versions_agree_on_one_holder_and_replace_it() {
             let Output::Send { packet, link } = output else { continue };
             let (from, to) = (packet.from.node.0 - 1, packet.to.0 - 1);
             let index = |node| usize::try_from(node).expect("small");
-            let packet = across(&packet, versions[index(from)]);
+            // What a later version understands beyond this crate's is not known here.
+            let packet = across(&packet, versions[index(from)], versions[index(to)].min(VERSION));
             if let Some(machine) = &mut machines[index(to)] {
                 machine.handle(at(now), Input::Packet { link, packet }, &mut outputs);
                 sent.append(&mut outputs);
             }
         }
     }
-    assert_eq!(holders(&machines, 5_999), [1], "the next in order has taken over");
+    assert_eq!(holders(&machines, 5_999), [1], "the next in order has taken over, {versions:?}");
 }
 
 #[test]
@@ -274,6 +362,7 @@ fn the_largest_packets_are_not_fragmented() {
         watchers: vec![life(1); 6],
         links: vec![(LinkId(1), true); 8],
         sync: Some(sync),
+        macs: vec![MacAddr::BROADCAST; MAX_MACS],
     };
     let ack = Ack { refused: vec![(address(1), NodeId(1)); 32], ..Ack::default() };
     for body in [Body::Beat(beat), Body::Ack(ack)] {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use l2::Instant;
-use membership::packet::{HEADER, LinkId, Packet};
+use membership::packet::{self, HEADER, Header, LinkId, OLDEST_VERSION, Packet, VERSION};
 use membership::{Cause, Electorate, Event, Fault, Input, Machine, NodeId, OnQuorumLoss, Output, Profile};
 
 use crate::rng::Rng;
@@ -40,6 +40,9 @@ pub struct Scene {
     pub lag: Micros,
     /// Who goes first for every address, where that is not left to hashing.
     pub preferred: Option<usize>,
+    /// Whether nodes speak the latest two versions of the protocol, each life of one another than the life before: a
+    /// rollout that never ends. Packets are bytes then.
+    pub mixed: bool,
     /// The fault that every node has.
     pub fault: Option<Fault>,
     /// Where all chance comes from.
@@ -61,6 +64,7 @@ impl Scene {
             loss: 0,
             lag: 5 * SECOND,
             preferred: None,
+            mixed: false,
             fault: None,
             seed,
             trace: false,
@@ -367,7 +371,7 @@ impl World {
                 self.drained.insert(node);
             }
             Output::Event(Event::Quorum(false)) => self.quorum_losses += 1,
-            Output::Event(_) => {}
+            Output::Macs { .. } | Output::Event(_) => {}
         }
     }
 
@@ -376,9 +380,10 @@ impl World {
         let Some(&to) = self.index.get(&packet.to) else { return };
         if let Some(largest) = &mut self.largest {
             let mut body = Vec::new();
-            membership::packet::write_body(&packet, &mut body);
+            packet::write_body(VERSION, &packet, &mut body);
             *largest = (*largest).max(HEADER + body.len() + TAG);
         }
+        let packet = if self.scene.mixed { self.across(node, to, &packet) } else { packet };
         if self.is_cut(link, node, to) || self.rng.chance(self.scene.loss + self.extra_loss) {
             return;
         }
@@ -400,6 +405,29 @@ impl World {
             );
         }
         self.schedule(self.now + delay, Happening::Arrive(to, Box::new(Input::Packet { link, packet })));
+    }
+
+    /// The version of the protocol that a node speaks in this life.
+    pub fn version(&self, node: usize) -> u8 {
+        let older = u64::try_from(node).unwrap_or(0) + self.nodes[node].lives;
+        if self.scene.mixed && older.is_multiple_of(2) { OLDEST_VERSION } else { VERSION }
+    }
+
+    /// The packet as it is after its way from one node to another: each reads and writes the version that it speaks.
+    fn across(&mut self, from: usize, to: usize, packet: &Packet) -> Packet {
+        let (writes, reads) = (self.version(from), self.version(to));
+        let mut bytes = Vec::new();
+        packet::write_header(
+            &Header { version: writes, from: packet.from, sequence: packet.sequence },
+            &mut bytes,
+        );
+        packet::write_body(writes, packet, &mut bytes);
+        let read =
+            packet::parse_header(&bytes, reads).and_then(|(head, body)| packet::parse_body(&head, body));
+        read.unwrap_or_else(|error| {
+            self.violation = Some(format!("version {reads} does not understand version {writes}: {error}"));
+            packet.clone()
+        })
     }
 
     fn is_cut(&self, link: LinkId, from: usize, to: usize) -> bool {

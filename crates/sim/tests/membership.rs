@@ -87,6 +87,21 @@ fn seeds_that_once_ended_with_two_holders_do_so_no_more() {
 }
 
 #[test]
+fn speakers_of_two_versions_keep_the_guarantees_too() {
+    let (mut older, mut newer) = (0, 0);
+    for seed in 0..60 {
+        let scene = Scene { mixed: true, ..scene(seed) };
+        let world = sim::World::new(scene.clone());
+        for node in 0..scene.nodes {
+            let version = world.version(node);
+            *(if version == membership::packet::VERSION { &mut newer } else { &mut older }) += 1;
+        }
+        assert_eq!(play(scene).failure, None, "seed {seed}");
+    }
+    assert!(older >= 60 && newer >= 60, "{older} of the older version, {newer} of the newer");
+}
+
+#[test]
 fn a_council_and_watchers_keep_the_guarantees_too() {
     for seed in 0..40 {
         let scene = Scene { nodes: 8 + usize::try_from(seed % 5).expect("small"), ..scene(seed) };

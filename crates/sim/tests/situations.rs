@@ -164,3 +164,38 @@ fn two_nodes_that_both_announced_agree_on_the_first_heartbeat() {
 fn a_minority_told_to_announce_yields_on_the_first_heartbeat() {
     heal_after_split(Scene { on_quorum_loss: OnQuorumLoss::Announce, ..Scene::new(2, 3, 6) }, 1);
 }
+#[test]
+fn of_two_nodes_that_both_announced_the_lower_rank_yields_to_what_it_sees_on_the_lan() {
+    let mut world = cluster(Scene::new(2, 2, 6), Some(VLAN));
+    world.exclusive = false;
+    let all = world.addresses().len();
+    let before: Vec<Vec<usize>> = world.addresses().iter().map(|address| world.holders(*address)).collect();
+    world.partition(&[0]);
+    world.cut_lan(0);
+    until(&mut world, 5 * SECOND, |world| (0..2).all(|node| held(world, node).len() == all));
+    // The node network stays cut: only the frames on the LAN tell.
+    world.mend_lan();
+    world.announce_again(0);
+    world.announce_again(1);
+    let holders = |world: &World| -> Vec<Vec<usize>> {
+        world.addresses().iter().map(|address| world.holders(*address)).collect()
+    };
+    assert_eq!(holders(&world), before, "each address is at the node that goes first");
+    let moves = world.moves.len();
+    world.run(world.now + 10 * SECOND);
+    assert_eq!((holders(&world), world.moves.len()), (before, moves), "and stays there");
+}
+
+#[test]
+fn with_a_majority_a_frame_of_another_speaker_moves_nothing() {
+    let mut world = cluster(Scene::new(2, 3, 6), None);
+    let moves = world.moves.len();
+    let (address, others) = (world.addresses()[0], 0..3);
+    let holder = world.holders(address)[0];
+    for other in others.filter(|&other| other != holder) {
+        world.claim(other, holder, address);
+    }
+    world.run(world.now + 5 * SECOND);
+    assert_eq!((world.holders(address), world.moves.len()), (vec![holder], moves));
+}
+

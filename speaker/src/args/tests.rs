@@ -7,6 +7,26 @@ fn parse(words: &[&str]) -> Result<Args, clap::Error> {
 }
 
 #[test]
+fn announcements_are_neither_paced_nor_repeated_unless_that_is_said() {
+    let announcing = parse(&[]).expect("accepted").announcing();
+    assert_eq!(announcing, Announcing { frames_per_second: 0, refresh: None });
+    let said = parse(&["--announce-rate=500", "--announce-refresh=60"]).expect("accepted").announcing();
+    assert_eq!(said, Announcing { frames_per_second: 500, refresh: Some(Duration::from_secs(60)) });
+    for wrong in ["--announce-refresh=9", "--announce-refresh=86401", "--announce-rate=-1"] {
+        assert!(parse(&[wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn only_versions_of_the_protocol_that_are_known_are_spoken() {
+    assert_eq!(parse(&[]).expect("accepted").protocol_version_max, VERSION);
+    assert_eq!(parse(&["--protocol-version-max=1"]).expect("accepted").protocol_version_max, 1);
+    for wrong in ["--protocol-version-max=0", "--protocol-version-max=200"] {
+        assert!(parse(&[wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn every_flag_of_metallb_is_accepted() {
     let args = parse(&[
         "--node-name=iris1",

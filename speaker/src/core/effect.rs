@@ -268,6 +268,8 @@ pub enum Want {
         names: Vec<String>,
     },
     /// Another node announces it and deletes this node's object once it has its own.
+    /// The hardware addresses of the other speakers: with them it is agreed who has an address.
+    Members(std::collections::HashSet<MacAddr>),
     Elsewhere,
     /// Nobody announces it: the object goes.
     Nowhere,

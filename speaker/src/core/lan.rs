@@ -151,6 +151,7 @@ impl Lan {
         let view = |link: &Link| LinkView {
             index: link.index,
             name: link.name.clone(),
+            mac: link.mac,
             up: link.up && link.carrier && !link.link_local.is_empty(),
         };
         let views: Vec<LinkView> = self.links.values().filter(fit).map(view).collect();

@@ -9,6 +9,7 @@ use announce::{Interfaces, Place};
 use l2::Instant;
 use membership::packet::{LinkId, MAX_PACKET};
 use membership::{Cause, Event, Keyring, Machine, NodeId, Output, Rejected};
+use net::MacAddr;
 use sockets::MemberSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
@@ -42,6 +43,8 @@ pub(super) struct Driver<H> {
     book: Book,
     /// When each speaker was heard last.
     heard: HashMap<NodeId, Instant>,
+    /// By which hardware addresses the frames of each speaker are known.
+    macs: HashMap<NodeId, Vec<MacAddr>>,
     contact: SocketAddr,
     links: Links,
     /// Who may hold which address, and where it is announced here.
@@ -82,12 +85,13 @@ impl<H: Hands> Driver<H> {
         Self {
             machine,
             elected,
-            keys: Keyring::new(NodeId::of(&start.node), &start.key),
+            keys: Keyring::new(NodeId::of(&start.node), &start.key).speaking(start.version),
             rotation: None,
             network,
             store,
             book: Book::new(&kept.speakers, kept.former.clone()),
             heard: HashMap::new(),
+            macs: HashMap::new(),
             contact: start.contact,
             links: Links::default(),
             places: HashMap::new(),
@@ -170,6 +174,8 @@ impl<H: Hands> Driver<H> {
                 self.book.list(&view, &electorates);
                 let book = &self.book;
                 self.heard.retain(|node, _| book.get(*node).is_some());
+                self.macs.retain(|node, _| book.get(*node).is_some());
+                self.tell_members();
                 let nodes = view.speakers.keys().map(|node| NodeId::of(node)).collect();
                 let revision = view.revision;
                 if self.kept.speakers != view {
@@ -189,6 +195,10 @@ impl<H: Hands> Driver<H> {
                 self.place(address);
             }
             Order::Links(views) => {
+                // Those of interfaces that are up first: not all may find room in a packet.
+                let (up, down): (Vec<_>, Vec<_>) = views.iter().partition(|view| view.up);
+                let macs = up.into_iter().chain(down).filter_map(|view| view.mac).collect();
+                self.handle(membership::Input::Macs(macs));
                 let before = self.links.of(&Interfaces::All);
                 let up = self.links.set(views, self.contact);
                 self.handle(membership::Input::Links(up));
@@ -201,12 +211,23 @@ impl<H: Hands> Driver<H> {
             Order::Probed { address, answered } => {
                 self.handle(membership::Input::Probed { address, answered });
             }
+            Order::Claimed { address, mac } => {
+                let whose = self.macs.iter().find(|(_, macs)| macs.contains(&mac));
+                if let Some((&by, _)) = whose {
+                    self.handle(membership::Input::Claimed { address, by });
+                }
+            }
             Order::Drain(drain) => self.handle(membership::Input::Drain(drain)),
             Order::Key(key) => {
                 self.keys.rotate(&key);
                 self.rotation = Some((now() + ROTATION, Rotation::Switch));
             }
         }
+    }
+
+    fn tell_members(&mut self) {
+        let macs = self.macs.values().flatten().copied().collect();
+        self.hands.members(macs);
     }
 
     /// Takes the step of a change of the key that is due.
@@ -267,6 +288,10 @@ impl<H: Hands> Driver<H> {
             Output::Release { address, cause, to } => {
                 self.hands.moved(address, false);
                 self.report(Input::Moved { address, held: false, cause, to, silence: None });
+            }
+            Output::Macs { node, macs } => {
+                self.macs.insert(node, macs);
+                self.tell_members();
             }
             Output::Probe { address } => self.hands.probe(address),
             Output::Remember(electorates) => {

@@ -8,6 +8,7 @@ use announce::Interfaces;
 use futures::future::select_all;
 use membership::NodeId;
 use membership::packet::{LinkId, MAX_LINKS};
+use net::MacAddr;
 use sockets::MemberSocket;
 use tracing::{debug, warn};
 
@@ -18,6 +19,8 @@ pub struct LinkView {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its hardware address.
+    pub mac: Option<MacAddr>,
     /// Whether frames can leave it, and it has an IPv6 link-local address to be heard by.
     pub up: bool,
 }
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_interface_of_the_node_network_is_left_out() {
-        let view = |name: &str| LinkView { index: 7, name: name.to_owned(), up: false };
+        let view = |name: &str| LinkView { index: 7, name: name.to_owned(), mac: None, up: false };
         let mut links = Links::default();
         let loopback = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7946);
         assert_eq!(links.set(vec![view("lo"), view("lan7")], loopback), [], "none is up");

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use net::MacAddr;
+
 use super::{
     Ack, Beat, Body, Change, Electorate, Flags, HEADER, Header, Incarnation, Life, LinkId, MAX_EPOCHS,
-    MAX_LINKS, MAX_LIST, MAX_VOTERS, MAX_WATCHERS, NodeId, OLDEST_VERSION, Packet, Sync, VERSION, Vote,
+    MAX_LINKS, MAX_LIST, MAX_MACS, MAX_VOTERS, MAX_WATCHERS, NodeId, OLDEST_VERSION, Packet, Sync, Vote,
 };
 
 const MAGIC: [u8; 2] = *b"ML";
@@ -14,6 +16,8 @@ const VOTE: u8 = 3;
 const HOLDING: u8 = 4;
 const DRAINING: u8 = 1;
 const FOUNDING: u8 = 2;
+/// From this version on a heartbeat ends with hardware addresses.
+const WITH_MACS: u8 = 2;
 /// The longest time between heartbeats that a packet may claim, in milliseconds.
 const MAX_SPAN: u32 = 60_000;
 
@@ -27,26 +31,35 @@ pub enum Malformed {
     #[error("the packet is not one of the membership protocol")]
     Foreign,
     /// It is of a version that this speaker does not speak: more than one release lies between the two.
-    #[error("the packet has protocol version {0}, this speaker understands {OLDEST_VERSION} to {latest}: update one release at a time", latest = VERSION + 1)]
-    Version(u8),
+    #[error(
+        "the packet has protocol version {version}, this speaker understands {OLDEST_VERSION} to {latest}: update one release at a time"
+    )]
+    Version {
+        /// Its version.
+        version: u8,
+        /// The latest that is understood.
+        latest: u8,
+    },
     /// A field has a value that no speaker sends.
     #[error("the field {0} of the packet has a value outside its bounds")]
     Field(&'static str),
 }
 
-/// Reads the header and returns what follows it.
-pub fn parse_header(bytes: &[u8]) -> Result<(Header, &[u8]), Malformed> {
+/// Reads the header, as a speaker of version `speaks` does, and returns what follows it. The version in it is one that
+/// this speaker knows the fields of.
+pub fn parse_header(bytes: &[u8], speaks: u8) -> Result<(Header, &[u8]), Malformed> {
     let mut r = Reader(bytes);
     if r.take::<2>()? != MAGIC {
         return Err(Malformed::Foreign);
     }
     let version = r.u8()?;
     // The next version only adds at the end: what is known of it can be read.
-    if !(OLDEST_VERSION..=VERSION + 1).contains(&version) {
-        return Err(Malformed::Version(version));
+    let latest = speaks.saturating_add(1);
+    if !(OLDEST_VERSION..=latest).contains(&version) {
+        return Err(Malformed::Version { version, latest });
     }
     r.u8()?;
-    let header = Header { version, from: r.life()?, sequence: r.u64()? };
+    let header = Header { version: version.min(speaks), from: r.life()?, sequence: r.u64()? };
     Ok((header, r.0))
 }
 
@@ -83,7 +96,7 @@ pub fn parse_body(header: &Header, bytes: &[u8]) -> Result<Packet, Malformed> {
         return Err(Malformed::Field("chain"));
     }
     let body = match r.u8()? {
-        BEAT => Body::Beat(r.beat()?),
+        BEAT => Body::Beat(r.beat(header.version)?),
         ACK => Body::Ack(r.ack()?),
         VOTE => Body::Vote(Vote { down: r.life()?, watch: r.u32()?, watchers: r.watchers()? }),
         HOLDING => Body::Holding(r.list(MAX_LIST, "holding", Reader::address)?),
@@ -92,8 +105,8 @@ pub fn parse_body(header: &Header, bytes: &[u8]) -> Result<Packet, Malformed> {
     Ok(Packet { from: header.from, sequence: header.sequence, to, link, echo, flags, chain, body })
 }
 
-/// Appends what is to be sealed.
-pub fn write_body(packet: &Packet, out: &mut Vec<u8>) {
+/// Appends what is to be sealed, as a speaker of that version writes it.
+pub fn write_body(version: u8, packet: &Packet, out: &mut Vec<u8>) {
     out.extend_from_slice(&packet.to.0.to_be_bytes());
     out.extend_from_slice(&packet.link.0.to_be_bytes());
     match packet.echo {
@@ -113,7 +126,7 @@ pub fn write_body(packet: &Packet, out: &mut Vec<u8>) {
         put_list(out, &epoch.voters, |out, node| out.extend_from_slice(&node.0.to_be_bytes()));
     });
     match &packet.body {
-        Body::Beat(beat) => put_beat(out, beat),
+        Body::Beat(beat) => put_beat(version, beat, out),
         Body::Ack(ack) => put_ack(out, ack),
         Body::Vote(vote) => {
             out.push(VOTE);
@@ -128,7 +141,7 @@ pub fn write_body(packet: &Packet, out: &mut Vec<u8>) {
     }
 }
 
-fn put_beat(out: &mut Vec<u8>, beat: &Beat) {
+fn put_beat(version: u8, beat: &Beat, out: &mut Vec<u8>) {
     out.push(BEAT);
     out.extend_from_slice(&beat.interval.to_be_bytes());
     out.extend_from_slice(&beat.span.to_be_bytes());
@@ -138,10 +151,16 @@ fn put_beat(out: &mut Vec<u8>, beat: &Beat) {
         out.extend_from_slice(&link.0.to_be_bytes());
         out.push(u8::from(*leased));
     });
-    let Some(sync) = &beat.sync else {
-        out.push(0);
-        return;
-    };
+    match &beat.sync {
+        None => out.push(0),
+        Some(sync) => put_sync(out, sync),
+    }
+    if version >= WITH_MACS {
+        put_list(out, &beat.macs, |out, mac| out.extend_from_slice(&mac.0));
+    }
+}
+
+fn put_sync(out: &mut Vec<u8>, sync: &Sync) {
     out.push(1);
     for number in [sync.generation, sync.base, sync.upto] {
         out.extend_from_slice(&number.to_be_bytes());
@@ -256,7 +275,7 @@ impl Reader<'_> {
         self.list(MAX_WATCHERS, "watchers", Self::life)
     }
 
-    fn beat(&mut self) -> Result<Beat, Malformed> {
+    fn beat(&mut self, version: u8) -> Result<Beat, Malformed> {
         let (interval, span, watch) = (self.u16()?, self.u32()?, self.u32()?);
         if interval == 0 || span == 0 || span > MAX_SPAN || span < u32::from(interval) {
             return Err(Malformed::Field("span"));
@@ -279,7 +298,11 @@ impl Reader<'_> {
         if sync.as_ref().is_some_and(|sync| sync.upto < sync.base) {
             return Err(Malformed::Field("upto"));
         }
-        Ok(Beat { interval, span, watch, watchers, links, sync })
+        let macs = match version {
+            ..WITH_MACS => Vec::new(),
+            _ => self.list(MAX_MACS, "macs", |r| r.take().map(MacAddr))?,
+        };
+        Ok(Beat { interval, span, watch, watchers, links, sync, macs })
     }
 
     fn ack(&mut self) -> Result<Ack, Malformed> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use membership::packet::LinkId;
 use membership::{Incarnation, Input, Machine, NodeId, Settings};
+use net::MacAddr;
 
 use super::{Happening, Micros, World};
 use crate::rng::Rng;
@@ -37,6 +38,11 @@ impl World {
         self.tell_view(node);
         self.tell_addresses(node);
         self.give(node, Input::Links(self.lan.into_iter().collect()));
+        if self.scene.mixed {
+            // Only here, so that the seeds of other scenes go on meaning what they meant.
+            let [.., last] = node.to_be_bytes();
+            self.give(node, Input::Macs(vec![MacAddr([2, 0, 0, 0, 1, last])]));
+        }
         self.give(node, Input::Timeout);
     }
 
@@ -60,6 +66,32 @@ impl World {
         for other in (0..self.nodes.len()).filter(|&other| other != node) {
             self.cut_cable(node, other);
         }
+    }
+
+    /// The cables of that LAN are whole again.
+    pub fn mend_lan(&mut self) {
+        self.note(format_args!("mend the LAN"));
+        self.lan_cut.clear();
+    }
+
+    /// A node announces the addresses that it holds once more, and whoever is on the LAN sees it.
+    pub fn announce_again(&mut self, node: usize) {
+        let (lan, by) = (self.lan.unwrap_or_default(), self.nodes[node].id);
+        let held: Vec<IpAddr> = self.addresses().into_iter().filter(|a| self.answers(node, *a)).collect();
+        self.note(format_args!("node{node} announces {held:?}"));
+        for other in (0..self.nodes.len()).filter(|&other| other != node) {
+            if !self.is_cut(lan, node, other) {
+                for &address in &held {
+                    self.give(other, Input::Claimed { address, by });
+                }
+            }
+        }
+    }
+
+    /// A node sees a frame of another one that claims the address, sent while that held it, or by mistake.
+    pub fn claim(&mut self, by: usize, seen_by: usize, address: IpAddr) {
+        let by = self.nodes[by].id;
+        self.give(seen_by, Input::Claimed { address, by });
     }
 
     fn tell_view(&mut self, node: usize) {
