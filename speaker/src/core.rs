@@ -36,7 +36,7 @@ use tracing::{debug, info};
 pub use bgp::{
     BgpEffect, BgpInput, LEAST_DRAIN_TIME, NodeFacts, Passphrase, SecretView, SessionReport, SessionView,
 };
-pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want};
+pub use effect::{Command, Effect, Kind, Notice, ServiceView, SpeakerPod, StatusView, Want, Why};
 use holders::Holders;
 pub use input::Input;
 use lan::{Concerns, Lan};
@@ -355,7 +355,10 @@ impl Core {
     /// What is to become of this node's status object for the Service.
     fn want(&self, service: &ServiceKey, outcome: &Outcome) -> Want {
         match outcome {
-            Outcome::Announced { interfaces, .. } => Want::Here { names: interfaces.clone() },
+            Outcome::Announced { interfaces, addresses } => {
+                let why = addresses.first().and_then(|&address| self.holders.why(address));
+                Want::Here { names: interfaces.clone(), why: why.cloned() }
+            }
             Outcome::Standby(_) => Want::Elsewhere,
             Outcome::Not(_) if self.claims.has(service) => Want::Elsewhere,
             Outcome::Hindered { .. } | Outcome::Not(_) => Want::Nowhere,

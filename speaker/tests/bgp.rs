@@ -155,7 +155,7 @@ impl Story {
             }
             BgpEffect::End { peer } => format!("end {peer}"),
             BgpEffect::Drain(drain) => format!("drain {drain}"),
-            BgpEffect::Status(service, Want::Here { names }) => {
+            BgpEffect::Status(service, Want::Here { names, .. }) => {
                 format!("status {} {}", service.name, names.join(","))
             }
             BgpEffect::Status(service, _) => format!("status {} none", service.name),
@@ -210,7 +210,7 @@ fn a_session_begins_with_all_routes_and_services_are_told_of() {
 #[test]
 fn a_restarted_speaker_goes_on_without_telling() {
     let service = ServiceKey { namespace: "shop".into(), name: "web".into() };
-    let view = StatusView { service, complete: true, names: vec!["tor-a".into()] };
+    let view = StatusView { service, complete: true, names: vec!["tor-a".into()], why: None };
     let mut story = Story::begun(vec![Input::Bgp(BgpInput::Status(Change::Apply(key("bgp-1"), view)))]);
     let events = story.taken("nodeAssigned");
     assert_eq!(events.len(), 1, "{events:?}");

@@ -12,7 +12,7 @@ use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want};
+use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want, Why};
 use speaker::exclude::Exclude;
 use speaker::front::Front;
 
@@ -254,8 +254,14 @@ struct Did {
     struck: Vec<String>,
 }
 
+/// That the Service is announced here, and nobody did before.
 fn here() -> Want {
-    Want::Here { names: Vec::new() }
+    here_because("NoHolder", None)
+}
+
+fn here_because(cause: &str, former: Option<&str>) -> Want {
+    let why = Why { cause: cause.to_owned(), former: former.map(str::to_owned) };
+    Want::Here { names: Vec::new(), why: Some(why) }
 }
 
 fn assigned() -> (EventKind, &'static str, String) {
@@ -300,7 +306,7 @@ fn a_repeated_object_does_nothing() {
 #[test]
 fn going_on_after_a_restart_is_no_news_to_the_user() {
     let own = || {
-        let view = StatusView { service: service_key("web"), complete: true, names: Vec::new() };
+        let view = StatusView { service: service_key("web"), complete: true, ..StatusView::default() };
         Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-own"), view))
     };
     let nobody = advertisement(&json!({"nodeSelectors": [{"matchLabels": {"no": "node"}}]}));
@@ -328,6 +334,26 @@ fn losing_and_regaining_an_address_is_told_each_time() {
     story.moved(at(2), address(), true, Cause::HolderDown(taker), None);
     let did = story.take();
     assert_eq!((did.moves, did.events), (vec![(2, true), (3, true)], vec![assigned()]));
+    assert_eq!(did.wants, [("web".to_owned(), here_because("HolderDown", Some("iris2")))]);
+}
+
+#[test]
+fn the_status_names_the_cause_of_each_move_and_who_had_the_address() {
+    let other = NodeId::of("iris2");
+    for (cause, word, former) in [
+        (Cause::Unheld, "NoHolder", None),
+        (Cause::HolderDown(other), "HolderDown", Some("iris2")),
+        (Cause::Drained(other), "HolderDrained", Some("iris2")),
+        (Cause::Unfit(other), "HolderUnfit", Some("iris2")),
+        (Cause::Yielded(other), "Preferred", Some("iris2")),
+        (Cause::NoQuorum, "NoQuorum", None),
+    ] {
+        let mut story = Story::begun(Vec::new());
+        story.moved(at(1), address(), false, Cause::Asked(other), Some(other));
+        story.take();
+        story.moved(at(2), address(), true, cause, None);
+        assert_eq!(story.take().wants, [("web".to_owned(), here_because(word, former))], "{cause:?}");
+    }
 }
 
 #[test]
@@ -454,7 +480,7 @@ fn a_service_without_endpoints_loses_address_and_status() {
 
 #[test]
 fn the_status_of_a_service_that_is_gone_goes_too() {
-    let view = StatusView { service: service_key("old"), complete: true, names: Vec::new() };
+    let view = StatusView { service: service_key("old"), complete: true, ..StatusView::default() };
     let status = Input::Status(Change::Apply(ObjectKey::new("metallb-system", "l2-old"), view));
     let mut story = Story::begun(vec![status]);
     assert!(story.take().wants.contains(&("old".to_owned(), Want::Nowhere)));
@@ -495,7 +521,8 @@ fn only_named_interfaces_are_used_and_named_in_the_status() {
     story.tell(advertisement(&json!({"interfaces": ["eth1", "absent"]})));
     let did = story.take();
     assert_eq!(did.moves, [(2, false)]);
-    assert_eq!(did.wants, [("web".to_owned(), Want::Here { names: vec!["eth1".into()] })]);
+    let why = Why { cause: "NoHolder".into(), former: None };
+    assert_eq!(did.wants, [("web".to_owned(), Want::Here { names: vec!["eth1".into()], why: Some(why) })]);
     assert_eq!(did.events, [], "still announced from here");
     story.tell(advertisement(&json!({"interfaces": ["eth0"]})));
     assert_eq!(story.take().moves, [(2, true), (3, false)]);

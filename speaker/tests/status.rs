@@ -12,7 +12,7 @@ use kube::Client;
 use kube::client::Body;
 use kube_ext::{Change, ObjectKey};
 use serde_json::{Value, json};
-use speaker::core::{StatusView, Want};
+use speaker::core::{StatusView, Want, Why};
 use speaker::status::{StatusInput, StatusWriter, object_name};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -132,7 +132,8 @@ impl Fixture {
 }
 
 fn here(interfaces: &[&str]) -> Want {
-    Want::Here { names: interfaces.iter().map(|&i| i.to_owned()).collect() }
+    let why = Why { cause: "HolderDown".into(), former: Some("iris1".into()) };
+    Want::Here { names: interfaces.iter().map(|&i| i.to_owned()).collect(), why: Some(why) }
 }
 
 #[tokio::test]
@@ -167,14 +168,18 @@ async fn a_new_holder_creates_its_object_and_then_deletes_the_others() {
     assert_eq!(object["metadata"]["labels"]["metallb.io/service-namespace"], "shop");
     assert_eq!(
         object["status"],
-        json!({"node": "iris3", "serviceName": "web", "serviceNamespace": "shop", "interfaces": [{"name": "eth0"}]})
+        json!({
+            "node": "iris3", "serviceName": "web", "serviceNamespace": "shop", "interfaces": [{"name": "eth0"}],
+            "cause": "HolderDown", "formerNode": "iris1",
+        })
     );
 }
 
 #[tokio::test]
 async fn an_object_that_says_the_right_thing_is_not_written() {
     let mut fixture = Fixture::new(&[]);
-    let view = StatusView { service: service(), complete: true, names: Vec::new() };
+    let Want::Here { why, .. } = here(&[]) else { unreachable!() };
+    let view = StatusView { service: service(), complete: true, names: Vec::new(), why };
     let key = ObjectKey::new("metallb-system", own_name());
     fixture.tell(StatusInput::Want(service(), here(&[])));
     fixture.calls(4).await;

@@ -8,6 +8,7 @@
 mod bfd_profile;
 mod bgp_advertisement;
 mod bgp_peer;
+pub mod causes;
 mod community;
 mod configuration_state;
 mod conversion;

@@ -41,6 +41,15 @@ pub struct ServiceL2StatusStatus {
     /// The interfaces on which the service is announced; empty means all of the node's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<InterfaceInfo>,
+    /// Why the node has come to announce the service: NoHolder where no node did, HolderDown where the speaker of the
+    /// node that did is not heard any more, HolderDrained where that node hands everything over, HolderUnfit where it
+    /// may not announce it any more or is not heard on an interface, Preferred where this node goes before it, NoQuorum
+    /// where there is no majority of speakers and nobody on the network answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The node that announced the service before, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_node: Option<String>,
 }
 
 /// InterfaceInfo is an interface of a node.

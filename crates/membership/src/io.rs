@@ -145,8 +145,12 @@ pub enum Cause {
     Unheld,
     /// Its holder died or was cut off.
     HolderDown(NodeId),
-    /// Its holder yielded to this node, which it prefers or which can serve better.
+    /// Its holder yielded to this node, which goes before it.
     Yielded(NodeId),
+    /// Its holder yielded because it hands everything over.
+    Drained(NodeId),
+    /// Its holder may not have it any more, or is not heard on an interface that it is announced on.
+    Unfit(NodeId),
     /// A better one asked for it.
     Asked(NodeId),
     /// This node is drained, stops, or may not hold the address any more.

@@ -157,6 +157,13 @@ impl Machine {
 
     /// Tells and does what follows from a change of this node's promises.
     pub(crate) fn apply(&mut self, now: Instant, effects: Effects, out: &mut Vec<Output>) {
+        for (address, holder) in effects.orphaned {
+            if holder != self.me()
+                && let Some(place) = self.places.get_mut(&address)
+            {
+                place.former = Some(holder);
+            }
+        }
         let mut tell: BTreeMap<NodeId, Vec<IpAddr>> = BTreeMap::new();
         for (address, life) in effects.granted {
             if life == self.life() {

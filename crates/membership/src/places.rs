@@ -326,21 +326,35 @@ impl Machine {
         }
     }
 
+    /// Why this node comes to hold the address.
+    fn cause(&self, now: Instant, address: IpAddr) -> Cause {
+        let place = self.places.get(&address);
+        let Some((place, former)) = place.and_then(|place| Some((place, place.former?))) else {
+            return Cause::Unheld;
+        };
+        let peer = self.peers.get(&former);
+        if peer.is_some_and(|peer| peer.down) {
+            return Cause::HolderDown(former);
+        }
+        if peer.is_some_and(|peer| peer.flags.draining) {
+            return Cause::Drained(former);
+        }
+        match self.standing(former, place, now) {
+            None | Some((true, _)) => Cause::Unfit(former),
+            Some((false, _)) => Cause::Yielded(former),
+        }
+    }
+
     /// The majorities agreed: the address is this node's.
     pub(crate) fn take(&mut self, now: Instant, address: IpAddr, out: &mut Vec<Output>) {
         self.establish(address);
         self.newly_held.push(address);
-        let former = self.places.get_mut(&address).and_then(|place| {
+        let cause = self.cause(now, address);
+        if let Some(place) = self.places.get_mut(&address) {
             place.withdrawn = 0;
             place.told = None;
-            place.former.take()
-        });
-        let down = |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.down);
-        let cause = match former {
-            None => Cause::Unheld,
-            Some(node) if down(&node) => Cause::HolderDown(node),
-            Some(node) => Cause::Yielded(node),
-        };
+            place.former = None;
+        }
         out.push(Output::Take { address, cause });
         // It may have become another's business meanwhile.
         self.due.insert((now, address));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use l2::Instant;
 
-use crate::id::Life;
+use crate::id::{Life, NodeId};
 #[cfg(feature = "faults")]
 use crate::machine::always;
 use crate::packet::Sync;
@@ -33,6 +33,8 @@ pub(crate) struct Effects {
     pub(crate) granted: Vec<(IpAddr, Life)>,
     /// Addresses that nobody is supported for any more.
     pub(crate) freed: Vec<IpAddr>,
+    /// Addresses that those were supported for who are not heard any more.
+    pub(crate) orphaned: Vec<(IpAddr, NodeId)>,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -221,6 +223,9 @@ impl Voter {
     pub(crate) fn drop_claimant(&mut self, life: Life, effects: &mut Effects) {
         let Some(claimant) = self.claimants.remove(&life) else { return };
         for &address in claimant.wants.keys() {
+            if self.supported.get(&address) == Some(&life) {
+                effects.orphaned.push((address, life.node));
+            }
             self.release(life, address, effects);
         }
     }

@@ -1,5 +1,6 @@
 //! Situations that a seed meets seldom: a LAN that is dead although its link is up, a drain, two nodes without a majority.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use membership::packet::LinkId;
@@ -26,6 +27,11 @@ fn held(world: &World, node: usize) -> Vec<IpAddr> {
     world.addresses().into_iter().filter(|address| world.answers(node, *address)).collect()
 }
 
+/// Why addresses were taken since so many moves.
+fn taken_since(world: &World, before: usize) -> BTreeSet<Cause> {
+    world.moves[before..].iter().filter(|moved| moved.taken).map(|moved| moved.cause).collect()
+}
+
 /// Lets time pass in milliseconds until that is so; how long it took. Fails after `most`.
 fn until(world: &mut World, most: Micros, mut done: impl FnMut(&World) -> bool) -> Micros {
     let begun = world.now;
@@ -45,18 +51,40 @@ fn a_dead_vlan_with_carrier_moves_its_addresses_and_a_mended_one_gets_them_back(
         let addresses = held(&world, node);
         let later = world.rng().range(0, 100 * MILLI);
         world.run(world.now + later);
+        let (before, id) = (world.moves.len(), world.nodes[node].id);
         world.cut_lan(node);
         let moved = until(&mut world, 2 * SECOND, |world| {
             let others = |address: &IpAddr| world.holders(*address).iter().any(|&holder| holder != node);
             addresses.iter().all(others)
         });
         longest = longest.max(moved);
+        assert_eq!(taken_since(&world, before), [Cause::Unfit(id)].into(), "seed {seed}");
+        let before = world.moves.len();
         world.heal();
         until(&mut world, 5 * SECOND, |world| held(world, node) == addresses);
+        let back = taken_since(&world, before);
+        assert!(back.iter().all(|cause| matches!(cause, Cause::Yielded(_))), "seed {seed}: {back:?}");
         assert_eq!(world.violation, None, "seed {seed}");
     }
     println!("a dead VLAN: its addresses have moved after {} ms at most", longest / MILLI);
     assert!(longest <= SECOND, "{longest} us");
+}
+
+#[test]
+fn who_takes_from_a_dead_node_says_so_and_who_takes_first_says_that_nobody_held_it() {
+    for seed in 0..20 {
+        let nodes = 3 + usize::try_from(seed % 3).expect("small");
+        let mut world = cluster(Scene::new(seed, nodes, 9), None);
+        let node = world.holders(world.addresses()[0])[0];
+        let first = |address: &IpAddr| world.moves.iter().find(|m| m.address == *address).map(|m| m.cause);
+        assert!(world.addresses().iter().all(|a| first(a) == Some(Cause::Unheld)), "seed {seed}");
+        let (before, id, addresses) = (world.moves.len(), world.nodes[node].id, held(&world, node));
+        world.crash(node);
+        until(&mut world, 2 * SECOND, |world| {
+            addresses.iter().all(|address| !world.holders(*address).is_empty())
+        });
+        assert_eq!(taken_since(&world, before), [Cause::HolderDown(id)].into(), "seed {seed}");
+    }
 }
 
 #[test]
@@ -97,6 +125,8 @@ fn a_drain_hands_over_at_once_and_ends_after_the_successors_second_announcement(
             moves.iter().filter(|m| !m.taken).all(|m| matches!(m.cause, Cause::Asked(_))),
             "kept until asked"
         );
+        let id = world.nodes[node].id;
+        assert_eq!(taken_since(&world, before), [Cause::Drained(id)].into(), "seed {seed}");
         let last = moves.iter().filter(|m| !m.taken).map(|m| m.at).max().expect("released");
         until(&mut world, 3 * SECOND, |world| world.drained.contains(&node));
         // 1.3 s after the last release, by a clock that is up to 1% fast, at the next input.
@@ -161,10 +191,6 @@ fn two_nodes_that_both_announced_agree_on_the_first_heartbeat() {
 }
 
 #[test]
-fn a_minority_told_to_announce_yields_on_the_first_heartbeat() {
-    heal_after_split(Scene { on_quorum_loss: OnQuorumLoss::Announce, ..Scene::new(2, 3, 6) }, 1);
-}
-#[test]
 fn of_two_nodes_that_both_announced_the_lower_rank_yields_to_what_it_sees_on_the_lan() {
     let mut world = cluster(Scene::new(2, 2, 6), Some(VLAN));
     world.exclusive = false;
@@ -199,3 +225,7 @@ fn with_a_majority_a_frame_of_another_speaker_moves_nothing() {
     assert_eq!((world.holders(address), world.moves.len()), (vec![holder], moves));
 }
 
+#[test]
+fn a_minority_told_to_announce_yields_on_the_first_heartbeat() {
+    heal_after_split(Scene { on_quorum_loss: OnQuorumLoss::Announce, ..Scene::new(2, 3, 6) }, 1);
+}

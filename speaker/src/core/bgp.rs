@@ -404,7 +404,7 @@ fn announced(decision: &BgpDecision) -> Option<&announce::BgpAnnouncement> {
 /// What is to become of this node's status object.
 fn bgp_want(decision: &BgpDecision) -> Want {
     match announced(decision) {
-        Some(announcement) => Want::Here { names: announcement.peers.iter().cloned().collect() },
+        Some(announcement) => Want::Here { names: announcement.peers.iter().cloned().collect(), why: None },
         None => Want::Nowhere,
     }
 }

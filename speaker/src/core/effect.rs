@@ -147,6 +147,17 @@ pub struct StatusView {
     pub complete: bool,
     /// The interfaces that it names, where none stands for all, or the peers.
     pub names: Vec<String>,
+    /// Why the node announces the Service, where that is said.
+    pub why: Option<Why>,
+}
+
+/// Why a node has come to announce a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Why {
+    /// The cause, one of [`api::causes`].
+    pub cause: String,
+    /// The node that announced it before, where that is known.
+    pub former: Option<String>,
 }
 
 /// What is to be done.
@@ -257,6 +268,8 @@ pub enum Command {
     Link(l2::Link),
     /// The hardware addresses of the node's interfaces, which are no rivals.
     Allies(std::collections::HashSet<MacAddr>),
+    /// The hardware addresses of the other speakers: with them it is agreed who has an address.
+    Members(std::collections::HashSet<MacAddr>),
 }
 
 /// What is to become of this node's status object for a Service.
@@ -266,10 +279,10 @@ pub enum Want {
     Here {
         /// The interfaces, where none stands for all, or the peers.
         names: Vec<String>,
+        /// Why the node announces it, where that is to be said.
+        why: Option<Why>,
     },
     /// Another node announces it and deletes this node's object once it has its own.
-    /// The hardware addresses of the other speakers: with them it is agreed who has an address.
-    Members(std::collections::HashSet<MacAddr>),
     Elsewhere,
     /// Nobody announces it: the object goes.
     Nowhere,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use announce::ServiceKey;
+use api::causes::{CAUSE_DOWN, CAUSE_DRAINED, CAUSE_NO_QUORUM, CAUSE_UNFIT, CAUSE_UNHELD, CAUSE_YIELDED};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube_ext::{Change, EventKind};
 use l2::Instant;
@@ -12,7 +13,7 @@ use membership::{Cause, Event, NodeId};
 use tracing::{info, warn};
 
 use super::Core;
-use super::effect::{Effect, Kind};
+use super::effect::{Effect, Kind, Why};
 use super::roster::RosterView;
 
 /// How long speakers take to agree at first, at most: 6 s, and a Pod that starts.
@@ -23,7 +24,7 @@ const FOUNDING_AGAIN: Duration = Duration::from_secs(50 * 60);
 /// The addresses that this node holds, and whom it knows to hold others.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    mine: BTreeSet<IpAddr>,
+    mine: BTreeMap<IpAddr, Why>,
     /// Whom an address went to that was this node's.
     others: BTreeMap<IpAddr, String>,
     names: BTreeMap<NodeId, String>,
@@ -34,7 +35,12 @@ pub(super) struct Holders {
 impl Holders {
     /// Whether this node holds the address.
     pub(super) fn holds(&self, address: IpAddr) -> bool {
-        self.mine.contains(&address)
+        self.mine.contains_key(&address)
+    }
+
+    /// Why this node holds the address, as a status object says it.
+    pub(super) fn why(&self, address: IpAddr) -> Option<&Why> {
+        self.mine.get(&address)
     }
 
     /// Which other node has the address, where this node handed it over.
@@ -47,6 +53,19 @@ impl Holders {
         self.names.get(&node).cloned().unwrap_or_else(|| format!("with the identifier {:016x}", node.0))
     }
 
+    /// Why an address came, as a status object says it.
+    fn cause(&self, cause: Cause) -> Why {
+        let (word, former) = match cause {
+            Cause::HolderDown(node) => (CAUSE_DOWN, Some(node)),
+            Cause::Yielded(node) => (CAUSE_YIELDED, Some(node)),
+            Cause::Drained(node) => (CAUSE_DRAINED, Some(node)),
+            Cause::Unfit(node) => (CAUSE_UNFIT, Some(node)),
+            Cause::NoQuorum => (CAUSE_NO_QUORUM, None),
+            Cause::Unheld | Cause::Asked(_) | Cause::Ineligible | Cause::Overtaken(_) => (CAUSE_UNHELD, None),
+        };
+        Why { cause: word.to_owned(), former: former.map(|node| self.name(node)) }
+    }
+
     /// Why an address came or went, in words.
     fn reason(&self, cause: Cause) -> String {
         match cause {
@@ -55,6 +74,11 @@ impl Holders {
                 format!("the speaker of node {} is not heard any more", self.name(node))
             }
             Cause::Yielded(node) => format!("node {} yielded it", self.name(node)),
+            Cause::Drained(node) => format!("node {} hands everything over", self.name(node)),
+            Cause::Unfit(node) => format!(
+                "node {} may not hold it any more, or is not heard on an interface that it is announced on",
+                self.name(node)
+            ),
             Cause::Asked(node) => format!("node {} is to have it", self.name(node)),
             Cause::Ineligible => "this node may not hold it any more".to_owned(),
             Cause::Overtaken(node) => {
@@ -79,7 +103,8 @@ impl Core {
         let reason = self.holders.reason(cause);
         if held {
             info!(%address, "the address is this node's: {reason}");
-            self.holders.mine.insert(address);
+            let why = self.holders.cause(cause);
+            self.holders.mine.insert(address, why);
             self.holders.others.remove(&address);
         } else {
             info!(%address, "the address is not this node's any more: {reason}");

@@ -76,6 +76,8 @@ fn name(cause: Cause) -> &'static str {
         Cause::Unheld => "unheld",
         Cause::HolderDown(_) => "holder-down",
         Cause::Yielded(_) => "yielded",
+        Cause::Drained(_) => "holder-drained",
+        Cause::Unfit(_) => "holder-unfit",
         Cause::Asked(_) => "asked",
         Cause::Ineligible => "ineligible",
         Cause::Overtaken(_) => "overtaken",

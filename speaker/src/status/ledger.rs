@@ -6,7 +6,7 @@ use std::time::Duration;
 use announce::ServiceKey;
 use l2::Instant;
 
-use crate::core::{StatusView, Want};
+use crate::core::{StatusView, Want, Why};
 
 /// How long another node, which announces now, has to replace our object before we delete it ourselves.
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(10);
@@ -24,6 +24,8 @@ pub enum Job {
         service: ServiceKey,
         /// The interfaces, where none stands for all, or the peers.
         names: Vec<String>,
+        /// Why the node announces it, where that is to be said.
+        why: Option<Why>,
         /// Whether objects of other nodes for this Service are to be deleted after.
         sweep: bool,
     },
@@ -125,9 +127,13 @@ impl Ledger {
         let recovered = std::mem::take(&mut entry.failures) > 0;
         entry.running = false;
         match job {
-            Job::Write { service, names, sweep } => {
-                entry.actual =
-                    Some(StatusView { service: service.clone(), complete: true, names: names.clone() });
+            Job::Write { service, names, why, sweep } => {
+                entry.actual = Some(StatusView {
+                    service: service.clone(),
+                    complete: true,
+                    names: names.clone(),
+                    why: why.clone(),
+                });
                 entry.sweep &= !sweep;
             }
             Job::Delete { .. } => entry.actual = None,
@@ -166,10 +172,15 @@ impl Entry {
     /// What is to be done about the difference; `None` where there is none.
     fn job(&self, service: &ServiceKey) -> Option<Job> {
         match self.want.as_ref()? {
-            Want::Here { names } => {
-                let right = self.actual.as_ref().is_some_and(|a| a.complete && a.names == *names);
-                let write =
-                    || Job::Write { service: service.clone(), names: names.clone(), sweep: self.sweep };
+            Want::Here { names, why } => {
+                let is_right = |a: &StatusView| a.complete && a.names == *names && a.why == *why;
+                let right = self.actual.as_ref().is_some_and(is_right);
+                let write = || Job::Write {
+                    service: service.clone(),
+                    names: names.clone(),
+                    why: why.clone(),
+                    sweep: self.sweep,
+                };
                 (!right || self.sweep).then(write)
             }
             Want::Elsewhere | Want::Nowhere => {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::core::StatusView;
+use crate::core::{StatusView, Why};
 use announce::ServiceKey;
 
 /// A kind of object that says that a node announces a Service.
@@ -34,8 +34,9 @@ pub trait StatusObject:
     /// An object without a status.
     fn bare(metadata: ObjectMeta) -> Self;
 
-    /// The field of the status for interfaces or peers, with these in it.
-    fn details(names: &[String]) -> (&'static str, Value);
+    /// The fields of the status beside node and Service, by name, with these interfaces or peers in them and why the
+    /// node announces the Service.
+    fn details(names: &[String], why: Option<&Why>) -> Vec<(&'static str, Value)>;
 
     /// What matters of an object.
     fn view(&self) -> StatusView;
@@ -50,14 +51,20 @@ impl StatusObject for ServiceL2Status {
         Self { metadata, ..Self::default() }
     }
 
-    fn details(names: &[String]) -> (&'static str, Value) {
-        ("interfaces", names.iter().map(|name| json!({ "name": name })).collect())
+    fn details(names: &[String], why: Option<&Why>) -> Vec<(&'static str, Value)> {
+        let interfaces = names.iter().map(|name| json!({ "name": name })).collect();
+        let cause = json!(why.map(|why| &why.cause));
+        // What is not so any more has to be named to be removed.
+        let former = json!(why.and_then(|why| why.former.as_ref()));
+        vec![("interfaces", interfaces), ("cause", cause), ("formerNode", former)]
     }
 
     fn view(&self) -> StatusView {
         let status = self.status.clone().unwrap_or_default();
         let names = status.interfaces.into_iter().filter_map(|interface| interface.name).collect();
-        view(&self.metadata, &[status.node, status.service_namespace, status.service_name], names)
+        let why = status.cause.map(|cause| Why { cause, former: status.former_node });
+        let said = [status.node, status.service_namespace, status.service_name];
+        StatusView { why, ..view(&self.metadata, &said, names) }
     }
 }
 
@@ -70,8 +77,8 @@ impl StatusObject for ServiceBGPStatus {
         Self { metadata, ..Self::default() }
     }
 
-    fn details(names: &[String]) -> (&'static str, Value) {
-        ("peers", json!(names))
+    fn details(names: &[String], _: Option<&Why>) -> Vec<(&'static str, Value)> {
+        vec![("peers", json!(names))]
     }
 
     fn view(&self) -> StatusView {
@@ -86,5 +93,5 @@ fn view(metadata: &ObjectMeta, said: &[Option<String>; 3], names: Vec<String>) -
     let [node, namespace, name] =
         [names::NODE_LABEL, names::SERVICE_NAMESPACE_LABEL, names::SERVICE_NAME_LABEL].map(label);
     let complete = *said == [&node, &namespace, &name].map(|text| Some(text.clone()));
-    StatusView { service: ServiceKey { namespace, name }, complete, names }
+    StatusView { service: ServiceKey { namespace, name }, complete, names, why: None }
 }

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::ledger::{Job, Ledger};
 use super::object::StatusObject;
-use crate::core::{StatusView, Want};
+use crate::core::{StatusView, Want, Why};
 
 /// How many calls may be under way at once.
 const PARALLEL: usize = 8;
@@ -165,8 +165,8 @@ impl<K: StatusObject> Target<K> {
     async fn carry_out(&self, job: &Job) -> Result<(), CallError> {
         let call = async {
             match job {
-                Job::Write { service, names, sweep } => {
-                    self.write(service, names).await?;
+                Job::Write { service, names, why, sweep } => {
+                    self.write(service, names, why.as_ref()).await?;
                     if *sweep && K::ONE_NODE { self.sweep(service).await } else { Ok(()) }
                 }
                 Job::Delete { service } => self.delete(&object_name::<K>(&self.node, service)).await,
@@ -176,15 +176,21 @@ impl<K: StatusObject> Target<K> {
     }
 
     /// Makes the object say this: the status is a subresource, so a new object takes two calls.
-    async fn write(&self, service: &ServiceKey, names: &[String]) -> Result<(), kube::Error> {
+    async fn write(
+        &self,
+        service: &ServiceKey,
+        names: &[String],
+        why: Option<&Why>,
+    ) -> Result<(), kube::Error> {
         let name = object_name::<K>(&self.node, service);
-        let (field, value) = K::details(names);
         let mut status = json!({
             "node": self.node,
             "serviceName": service.name,
             "serviceNamespace": service.namespace,
         });
-        status[field] = value;
+        for (field, value) in K::details(names, why) {
+            status[field] = value;
+        }
         let status = Patch::Merge(json!({ "status": status }));
         let patch = || async { self.api.patch_status(&name, &PatchParams::default(), &status).await };
         match patch().await {

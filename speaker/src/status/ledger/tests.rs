@@ -9,16 +9,16 @@ fn key() -> ServiceKey {
 }
 
 fn here(names: &[&str]) -> Want {
-    Want::Here { names: names.iter().map(|&i| i.to_owned()).collect() }
+    Want::Here { names: names.iter().map(|&i| i.to_owned()).collect(), why: None }
 }
 
 fn view(names: &[&str]) -> StatusView {
     let names = names.iter().map(|&i| i.to_owned()).collect();
-    StatusView { service: key(), complete: true, names }
+    StatusView { service: key(), complete: true, names, why: None }
 }
 
 fn write(names: &[&str], sweep: bool) -> Job {
-    Job::Write { service: key(), names: view(names).names, sweep }
+    Job::Write { service: key(), names: view(names).names, why: None, sweep }
 }
 
 #[test]
@@ -35,6 +35,24 @@ fn a_service_that_is_taken_gets_an_object_and_the_others_are_swept_once() {
     assert_eq!(ledger.poll_timeout(), None);
     ledger.want(at(4), &key(), here(&["eth0"]));
     assert_eq!(ledger.next(at(4)), Some(write(&["eth0"], false)));
+}
+
+#[test]
+fn another_cause_is_written_once() {
+    let why = |cause: &str| Some(Why { cause: cause.to_owned(), former: Some("iris1".to_owned()) });
+    let here = |cause| Want::Here { names: Vec::new(), why: why(cause) };
+    let mut ledger = Ledger::default();
+    ledger.actual(at(0), &key(), Some(view(&[])));
+    ledger.want(at(0), &key(), here("HolderDown"));
+    let job = ledger.next(at(0)).expect("to write");
+    assert_eq!(job, Job::Write { service: key(), names: Vec::new(), why: why("HolderDown"), sweep: true });
+    ledger.done(at(1), &job);
+    ledger.actual(at(2), &key(), Some(StatusView { why: why("HolderDown"), ..view(&[]) }));
+    ledger.want(at(3), &key(), here("HolderDown"));
+    assert_eq!(ledger.next(at(1_000_000)), None, "nothing changed, nothing is written");
+    ledger.want(at(1_000_001), &key(), here("Preferred"));
+    let job = Job::Write { service: key(), names: Vec::new(), why: why("Preferred"), sweep: false };
+    assert_eq!(ledger.next(at(1_000_001)), Some(job));
 }
 
 #[test]
