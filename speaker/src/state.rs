@@ -28,8 +28,6 @@ const CONDITION: &str = "configReconcilerValid";
 const SESSION: &str = "bgp.metallb.io/";
 /// The longest message that a condition may have, in characters.
 const LONGEST: usize = 32_768;
-/// The longest value that a label may have.
-const LABEL: usize = 63;
 /// A call that takes longer has failed.
 const CALL: Duration = Duration::from_secs(10);
 /// Pause after the first failure; doubled with each one that follows.
@@ -260,13 +258,12 @@ impl StateWriter {
     }
 
     fn object(&self, owner: Option<OwnerReference>) -> ConfigurationState {
-        let labels = [(names::COMPONENT_TYPE_LABEL, "speaker"), (names::NODE_NAME_LABEL, self.node.as_str())];
-        // The name of a node may be longer than a label's value can be.
-        let labels = labels.into_iter().filter(|(_, value)| value.len() <= LABEL);
+        let node = names::label_value(&self.node);
+        let labels = [(names::COMPONENT_TYPE_LABEL, "speaker"), (names::NODE_NAME_LABEL, &*node)];
         ConfigurationState {
             metadata: ObjectMeta {
                 name: Some(object_name(&self.node)),
-                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },

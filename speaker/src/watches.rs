@@ -79,7 +79,7 @@ pub(crate) fn start(client: &Client, view: &Viewpoint<'_>, out: &mpsc::Sender<In
         Input::Secret,
         out.clone(),
     ));
-    let own = || all().labels(&format!("{}={}", names::NODE_LABEL, view.node));
+    let own = || all().labels(&format!("{}={}", names::NODE_LABEL, names::label_value(view.node)));
     tasks.spawn(watch(
         Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
         own(),

@@ -13,7 +13,7 @@ use kube::client::Body;
 use kube_ext::{Change, ObjectKey};
 use serde_json::{Value, json};
 use speaker::core::{StatusView, Want, Why};
-use speaker::status::{StatusInput, StatusWriter, object_name};
+use speaker::status::{StatusInput, StatusObject as _, StatusWriter, object_name};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -74,7 +74,7 @@ fn failure(code: u16) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "x", "code": code})
 }
 
-/// A running writer of the node iris3.
+/// A running writer of a node, iris3 for the most part.
 struct Fixture {
     server: Arc<Mutex<Server>>,
     inputs: mpsc::UnboundedSender<StatusInput>,
@@ -84,6 +84,10 @@ struct Fixture {
 
 impl Fixture {
     fn new(objects: &[(&str, Value)]) -> Self {
+        Self::of("iris3", objects)
+    }
+
+    fn of(node: &str, objects: &[(&str, Value)]) -> Self {
         let server = Server {
             objects: objects.iter().map(|(name, object)| ((*name).to_owned(), object.clone())).collect(),
             ..Server::default()
@@ -108,7 +112,7 @@ impl Fixture {
         let writer = StatusWriter::<ServiceL2Status>::new(
             Client::new(mock, "metallb-system"),
             "metallb-system",
-            "iris3".into(),
+            node.into(),
         );
         tokio::spawn(writer.run(queue));
         Self { server, inputs, called }
@@ -173,6 +177,27 @@ async fn a_new_holder_creates_its_object_and_then_deletes_the_others() {
             "cause": "HolderDown", "formerNode": "iris1",
         })
     );
+}
+
+#[tokio::test]
+async fn a_node_with_a_long_name_has_objects_that_it_finds_and_knows_again() {
+    let node = format!("{}.{}.example.com", "a".repeat(60), "b".repeat(60));
+    let mut fixture = Fixture::of(&node, &[]);
+    fixture.tell(StatusInput::Want(service(), here(&["eth0"])));
+    fixture.calls(4).await;
+    let objects = fixture.objects();
+    let object = objects.get(&object_name::<ServiceL2Status>(&node, &service())).expect("its own object");
+    let label = object["metadata"]["labels"]["metallb.io/node"].as_str().expect("a label");
+    assert_eq!(label, api::names::label_value(&node), "what the watch selects by");
+    assert!(label.len() <= 63, "{label}");
+    assert_eq!(object["status"]["node"], node);
+    let object: ServiceL2Status = serde_json::from_value(object.clone()).expect("an object of the kind");
+    let expected = StatusView { service: service(), complete: true, names: vec!["eth0".to_owned()] };
+    assert_eq!(object.view(), expected);
+    // One whose status names another node is not what was written.
+    let mut foreign = object;
+    foreign.status.as_mut().expect("a status").node = Some("iris3".to_owned());
+    assert!(!foreign.view().complete);
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! Names that users, dashboards and other programs rely on: groups, annotations, labels, components.
 
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
 /// The API group of every resource here.
 pub const GROUP: &str = "metallb.io";
 
@@ -61,7 +65,7 @@ pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 /// Written by the conversion of BGPPeers to v1beta1: what that version cannot say, as JSON.
 pub const BGP_PEER_STASH: &str = "metallb.io/bgppeer-v1beta2";
 
-/// On status objects: the node they are about.
+/// On status objects: the node they are about, as [`label_value`] writes it.
 pub const NODE_LABEL: &str = "metallb.io/node";
 /// On status objects: the name of the Service they are about.
 pub const SERVICE_NAME_LABEL: &str = "metallb.io/service-name";
@@ -70,8 +74,27 @@ pub const SERVICE_NAMESPACE_LABEL: &str = "metallb.io/service-namespace";
 
 /// On ConfigurationStates: controller or speaker.
 pub const COMPONENT_TYPE_LABEL: &str = "metallb.io/component-type";
-/// On ConfigurationStates of speakers: the node that the speaker runs on.
+/// On ConfigurationStates of speakers: the node that the speaker runs on, as [`label_value`] writes it.
 pub const NODE_NAME_LABEL: &str = "metallb.io/node-name";
+
+/// The longest value that a label may have, in bytes.
+const LABEL_VALUE: usize = 63;
+/// How many bytes of a name's SHA-256 stand for what is cut off.
+const DIGEST: usize = 5;
+
+/// The name of a node as the value of a label: a name may have 253 characters, a value 63 (RFC 1123 allows both the same
+/// characters). A longer name is cut and ends in a digest of all of it, so that two names never have one value.
+/// Selectors use this as well as objects.
+pub fn label_value(name: &str) -> Cow<'_, str> {
+    if name.len() <= LABEL_VALUE {
+        return Cow::Borrowed(name);
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let digest: String = digest.iter().take(DIGEST).map(|byte| format!("{byte:02x}")).collect();
+    // The digest ends it with a letter or a digit, as a value must end; what is before may be anything inside one.
+    let end = name.floor_char_boundary(LABEL_VALUE - 1 - digest.len());
+    Cow::Owned(format!("{}-{digest}", &name[..end]))
+}
 
 /// On a Node: present, with whatever value, it keeps load balancer addresses away.
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -109,6 +132,35 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    /// Whether the API server takes it as the value of a label.
+    fn is_value(text: &str) -> bool {
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        text.len() <= 63
+            && text.starts_with(ends)
+            && text.ends_with(ends)
+            && text.chars().all(|c| ends(c) || "-_.".contains(c))
+    }
+
+    #[test]
+    fn names_of_nodes_are_values_of_labels_and_none_is_that_of_another() {
+        let label = "a".repeat(62);
+        let longest = [&label[..], &label, &label, &label].join(".");
+        for name in ["iris3", "node-1.example.com", &"b".repeat(63)] {
+            assert_eq!(label_value(name), name, "short enough as it is");
+        }
+        // Long, dots and hyphens where it is cut, and two that differ in what is cut off only.
+        let dots = format!("{}.x.{}", "c".repeat(51), "d".repeat(60));
+        let hyphens = format!("{}-----{}", "e".repeat(50), "f".repeat(60));
+        let twins = [format!("{longest}1"), format!("{longest}2")];
+        let names = [&longest, &dots, &hyphens, &twins[0], &twins[1]];
+        for name in names {
+            let value = label_value(name);
+            assert!(is_value(&value) && value.len() == 63, "{name}: {value}");
+            assert_eq!(value, label_value(name), "the same each time");
+            assert_eq!(names.iter().filter(|other| label_value(other) == value).count(), 1, "{value}");
+        }
+    }
 
     #[test]
     fn the_newer_prefix_wins_where_both_are_present() {

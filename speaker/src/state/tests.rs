@@ -250,6 +250,15 @@ async fn only_the_own_object_is_watched() {
 }
 
 #[tokio::test]
+async fn the_label_of_a_node_with_a_long_name_is_cut() {
+    let node = format!("{}.{}.example.com", "a".repeat(60), "b".repeat(60));
+    let (mock, _server) = pair::<Request<Body>, Response<Body>>();
+    let writer = StateWriter::new(Client::new(mock, "x"), "x", node.clone());
+    let labels = writer.object(None).metadata.labels.expect("labels");
+    assert_eq!(labels["metallb.io/node-name"], names::label_value(&node));
+}
+
+#[tokio::test]
 async fn a_long_message_is_cut_to_what_a_condition_takes() {
     let status = written(Some(&"é".repeat(40_000)), "2026-01-01T00:00:00Z");
     assert_eq!(status.conditions[0].message.chars().count(), 32_768);

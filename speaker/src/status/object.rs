@@ -92,6 +92,11 @@ fn view(metadata: &ObjectMeta, said: &[Option<String>; 3], names: Vec<String>) -
     let label = |name: &str| metadata.labels.as_ref().and_then(|l| l.get(name)).cloned().unwrap_or_default();
     let [node, namespace, name] =
         [names::NODE_LABEL, names::SERVICE_NAMESPACE_LABEL, names::SERVICE_NAME_LABEL].map(label);
-    let complete = *said == [&node, &namespace, &name].map(|text| Some(text.clone()));
+    // The labels select it, the status is what is read: both have to name the same.
+    let labelled = [node, namespace.clone(), name.clone()];
+    let complete = said
+        .iter()
+        .zip(&labelled)
+        .all(|(said, label)| said.as_deref().is_some_and(|said| names::label_value(said) == label.as_str()));
     StatusView { service: ServiceKey { namespace, name }, complete, names, why: None }
 }

@@ -206,8 +206,9 @@ impl<K: StatusObject> Target<K> {
     }
 
     fn object(&self, name: &str, service: &ServiceKey) -> K {
+        let node = names::label_value(&self.node).into_owned();
         let labels = [
-            (names::NODE_LABEL, &self.node),
+            (names::NODE_LABEL, &node),
             (names::SERVICE_NAME_LABEL, &service.name),
             (names::SERVICE_NAMESPACE_LABEL, &service.namespace),
         ];
