@@ -22,6 +22,7 @@ use tracing::info;
 use webhook::{Readiness, RotationConfig, RotationPolicy, Routes, Server, ServerConfig, Target, rotate};
 
 use crate::args::{Args, everywhere};
+use crate::secret;
 use judge::Reviewed;
 use view::{Latest, Snapshot, View};
 
@@ -104,6 +105,7 @@ fn keep_certificate(
     let config = RotationConfig {
         client: client.clone(),
         namespace: namespace.to_owned(),
+        owner: None,
         secret: args.webhook.webhook_secret.clone(),
         service: args.webhook.cert_service_name.clone(),
         targets: vec![Target::Webhooks(CONFIGURATION.to_owned()), Target::Conversion(CONVERTED.to_owned())],
@@ -111,7 +113,11 @@ fn keep_certificate(
     };
     let starting = Readiness::NotReady("making a certificate for the webhooks".to_owned());
     let (readiness, ready) = channel::channel(starting);
-    tokio::spawn(rotate(config, resolver, readiness));
+    let deployment = args.deployment.clone();
+    tokio::spawn(async move {
+        let owner = secret::home(&config.client, &config.namespace, &deployment).await;
+        rotate(RotationConfig { owner, ..config }, resolver, readiness).await;
+    });
     hindrance(ready, |readiness| match readiness {
         Readiness::Ready => None,
         Readiness::NotReady(why) => Some(format!("webhook certificate: {why}")),

@@ -45,7 +45,8 @@ pub struct Args {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
-    /// The Deployment that this program runs in: the owner of that Secret and of the ConfigurationState
+    /// The Deployment that this program runs in: the owner of the Secrets that it makes, of its Lease and of the
+    /// ConfigurationState
     #[arg(
         long,
         env = "METALLB_DEPLOYMENT",

@@ -123,9 +123,16 @@ fn give_addresses(
         lease_duration: LEASE_DURATION,
         renew_deadline: RENEW_DEADLINE,
         retry_period: RETRY_PERIOD,
+        owner: None,
     };
+    let deployment = args.deployment.clone();
     let (client, namespace, class) = (client.clone(), namespace.to_owned(), args.lb_class.clone());
     let task = tokio::spawn(async move {
+        let owner = tokio::select! {
+            owner = secret::home(&client, &namespace, &deployment) => owner,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let election = LeaderConfig { owner, ..election };
         loop {
             let owner = Owner::new(client.clone(), namespace.clone(), &class, reports.clone());
             match Box::pin(owner.run(LeaderElector::new(election.clone()), &mut stop)).await {

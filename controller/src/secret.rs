@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use kube_ext::Change;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// The field of the Secret that holds the key.
 const KEY: &str = "secretkey";
@@ -31,6 +31,8 @@ pub(crate) async fn keep(client: Client, namespace: &str, name: &str, deployment
     let watching = kube_ext::watch(secrets, config, |_| (), |change| change, out);
     let keeping = async {
         let mut exists = false;
+        // Of a Deployment that is being removed the controller outlives the end: what it still makes goes with it.
+        let home = home(&client, namespace, deployment).await;
         while let Some(change) = changes.recv().await {
             match change {
                 Change::Apply(..) => exists = true,
@@ -38,7 +40,7 @@ pub(crate) async fn keep(client: Client, namespace: &str, name: &str, deployment
                 // Deleted by hand, or with the Deployment that an earlier one belonged to.
                 Change::Delete(_) | Change::Synced => {
                     exists = false;
-                    ensure(&client, namespace, name, deployment).await;
+                    ensure(&client, namespace, name, deployment, home.as_ref()).await;
                 }
             }
         }
@@ -47,11 +49,17 @@ pub(crate) async fn keep(client: Client, namespace: &str, name: &str, deployment
 }
 
 /// Creates the Secret where there is none, however long that takes.
-async fn ensure(client: &Client, namespace: &str, name: &str, deployment: &str) {
+async fn ensure(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    deployment: &str,
+    home: Option<&OwnerReference>,
+) {
     let mut pause = Duration::from_millis(250);
     let mut warned = false;
     loop {
-        match create(client, namespace, name, deployment).await {
+        match create(client, namespace, name, deployment, home).await {
             Ok(true) => return info!(secret = name, "created the Secret with the speakers' common key"),
             Ok(false) => return,
             Err(error) => {
@@ -69,9 +77,15 @@ async fn ensure(client: &Client, namespace: &str, name: &str, deployment: &str) 
     }
 }
 
-/// Creates the Secret; false where it exists.
-async fn create(client: &Client, namespace: &str, name: &str, deployment: &str) -> anyhow::Result<bool> {
-    let owner = owner(client, namespace, deployment).await?;
+/// Creates the Secret; false where it exists. It belongs to the Deployment of that name, or, where that is gone, to `home`.
+async fn create(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    deployment: &str,
+    home: Option<&OwnerReference>,
+) -> anyhow::Result<bool> {
+    let owner = owner(client, namespace, deployment).await?.or_else(|| home.cloned());
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -111,6 +125,24 @@ pub(crate) async fn owner(
         uid,
         ..OwnerReference::default()
     }))
+}
+
+/// As [`owner`], however long the API server takes to say so. `None` also where the Deployment may not be read.
+pub(crate) async fn home(client: &Client, namespace: &str, name: &str) -> Option<OwnerReference> {
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let error = match owner(client, namespace, name).await {
+            Ok(owner) => return owner,
+            Err(error) => error,
+        };
+        if matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403) {
+            warn!(error = format!("{error:#}"), "what this program makes stays when it is removed");
+            return None;
+        }
+        debug!(error = format!("{error:#}"), "trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// A new key: random bytes as base64 without padding, as MetalLB writes it.

@@ -107,6 +107,8 @@ async fn work(client: kube::Client, environment: Environment, elect: bool) -> an
         lease_duration: Duration::from_secs(15),
         renew_deadline: Duration::from_secs(10),
         retry_period: Duration::from_secs(2),
+        // It goes with the namespace.
+        owner: None,
     });
     let leadership = tokio::select! {
         leadership = elector.acquire() => leadership,

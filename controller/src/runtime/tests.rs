@@ -163,6 +163,7 @@ impl Cluster {
             lease_duration: Duration::from_secs(8),
             renew_deadline,
             retry_period: renew_deadline * 2 / 5,
+            owner: None,
         });
         let owner = Owner::new(client, "metallb-system".to_owned(), "", reports);
         let (stop, mut stopping) = channel::channel(false);

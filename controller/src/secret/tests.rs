@@ -20,7 +20,9 @@ fn a_key_is_sixteen_new_random_bytes() {
 async fn the_secret_is_created_with_its_owner() {
     let (client, mut server) = client();
     let created =
-        tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "controller").await });
+        tokio::spawn(
+            async move { create(&client, "metallb-system", "memberlist", "controller", None).await },
+        );
     let asked = server.asked().await;
     assert_eq!(asked.what, "GET /apis/apps/v1/namespaces/metallb-system/deployments/controller");
     asked.answer(200, &json!({ "metadata": { "name": "controller", "uid": "uid-1" } }));
@@ -32,6 +34,38 @@ async fn the_secret_is_created_with_its_owner() {
     let body = asked.body.clone();
     asked.answer(201, &body);
     assert!(created.await.expect("no panic").expect("created"));
+}
+
+#[tokio::test]
+async fn a_secret_made_while_the_deployment_goes_belongs_to_what_is_gone() {
+    let (client, mut server) = client();
+    let looked = tokio::spawn({
+        let client = client.clone();
+        async move { home(&client, "metallb-system", "controller").await }
+    });
+    server.asked().await.refuse(503, "Unavailable");
+    server.asked().await.answer(200, &json!({ "metadata": { "name": "controller", "uid": "uid-1" } }));
+    let home = looked.await.expect("no panic");
+    let created = tokio::spawn(async move {
+        create(&client, "metallb-system", "memberlist", "controller", home.as_ref()).await
+    });
+    server.asked().await.refuse(404, "NotFound");
+    let asked = server.asked().await;
+    assert_eq!(
+        asked.body["metadata"]["ownerReferences"][0]["uid"], "uid-1",
+        "the garbage collector takes it"
+    );
+    let body = asked.body.clone();
+    asked.answer(201, &body);
+    assert!(created.await.expect("no panic").expect("created"));
+}
+
+#[tokio::test]
+async fn a_deployment_that_may_not_be_read_owns_nothing() {
+    let (client, mut server) = client();
+    let looked = tokio::spawn(async move { home(&client, "metallb-system", "controller").await });
+    server.asked().await.refuse(403, "Forbidden");
+    assert!(looked.await.expect("no panic").is_none());
 }
 
 #[tokio::test]
@@ -67,7 +101,8 @@ async fn a_secret_that_is_deleted_is_created_again() {
 #[tokio::test]
 async fn a_secret_that_exists_is_left_alone() {
     let (client, mut server) = client();
-    let created = tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "").await });
+    let created =
+        tokio::spawn(async move { create(&client, "metallb-system", "memberlist", "", None).await });
     let asked: Asked = server.asked().await;
     assert_eq!(asked.what, "POST /api/v1/namespaces/metallb-system/secrets");
     asked.refuse(409, "AlreadyExists");

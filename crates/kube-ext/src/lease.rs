@@ -12,6 +12,7 @@ mod terms;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Client, ResourceExt};
 use tokio::{
     sync::{mpsc, watch as channel},
@@ -45,6 +46,8 @@ pub struct LeaderConfig {
     pub renew_deadline: Duration,
     /// The time between two renewals, and between two attempts that failed.
     pub retry_period: Duration,
+    /// What the Lease goes with: whoever holds it makes this its only owner. Without one it stays as it is.
+    pub owner: Option<OwnerReference>,
 }
 
 /// How a candidacy goes.

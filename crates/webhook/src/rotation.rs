@@ -31,6 +31,7 @@ mod targets;
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 
 pub use run::rotate;
@@ -64,6 +65,8 @@ pub struct RotationConfig {
     pub namespace: String,
     /// The Secret: `--webhook-secret`. Made if it is missing, filled if it is empty, taken over if it is valid.
     pub secret: String,
+    /// What a Secret that is made goes with. Without one it stays.
+    pub owner: Option<OwnerReference>,
     /// The service by whose name the API server calls: `--cert-service-name`.
     pub service: String,
     /// Where the CA has to be trusted. One that does not exist is no hindrance, and is served when it comes to be.

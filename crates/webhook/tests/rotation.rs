@@ -10,6 +10,7 @@ use api::{Api, DEFINITIONS, SECRETS, WEBHOOKS};
 use common::{Caller, LONG, Running, authorities, routes, trusting};
 use futures::future::join_all;
 use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 use tls::CertResolver;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -79,6 +80,7 @@ impl Replica {
             client: api.client(),
             namespace: "metallb-system".into(),
             secret: SECRET.into(),
+            owner: Some(OwnerReference { uid: "uid-1".into(), ..OwnerReference::default() }),
             service: "metallb-webhook-service".into(),
             targets: vec![Target::Webhooks(CONFIGURATION.into()), Target::Conversion(DEFINITION.into())],
             policy,
@@ -138,6 +140,8 @@ async fn what_does_not_exist_is_no_hindrance_and_is_served_when_it_comes() {
     let mut replica = Replica::start(&api, RotationPolicy::default());
     replica.ready().await;
     assert_eq!(api.log(), ["POST secrets/ 201"]);
+    let secret = api.get(SECRETS, SECRET).expect("the Secret");
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], "uid-1");
 
     let full = installed();
     api.put(WEBHOOKS, full.get(WEBHOOKS, CONFIGURATION).expect("a configuration"));

@@ -92,6 +92,10 @@ fn claim(lease: Option<Lease>, config: &LeaderConfig, now: Timestamp) -> Lease {
         },
         spec: None,
     });
+    // The owner of an earlier holder may be gone, and the Lease would follow it.
+    if let Some(owner) = &config.owner {
+        lease.metadata.owner_references = Some(vec![owner.clone()]);
+    }
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
     if spec.holder_identity.as_deref() != Some(config.identity.as_str()) {
         spec.holder_identity = Some(config.identity.clone());
@@ -117,6 +121,8 @@ fn vacate(mut lease: Lease, now: Timestamp) -> Lease {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
 
     fn config(identity: &str) -> LeaderConfig {
@@ -128,6 +134,7 @@ mod tests {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            owner: None,
         }
     }
 
@@ -146,6 +153,27 @@ mod tests {
             second(&spec.acquire_time),
             second(&spec.renew_time),
         )
+    }
+
+    #[tokio::test]
+    async fn a_lease_belongs_to_what_its_holder_belongs_to() {
+        let owned = |uid: &str| LeaderConfig {
+            owner: Some(OwnerReference { uid: uid.into(), ..OwnerReference::default() }),
+            ..config("a")
+        };
+        let owners = |lease: &Lease| {
+            let owners = lease.metadata.owner_references.iter().flatten();
+            owners.map(|owner| owner.uid.clone()).collect::<Vec<_>>()
+        };
+        let lease = claim(None, &owned("old"), at(100));
+        assert_eq!(owners(&lease), ["old"]);
+        let lease = claim(Some(lease), &owned("new"), at(110));
+        assert_eq!(owners(&lease), ["new"], "what the old one was in may be gone");
+        assert_eq!(
+            owners(&claim(Some(lease), &config("b"), at(120))),
+            ["new"],
+            "one without an owner leaves it"
+        );
     }
 
     #[tokio::test]

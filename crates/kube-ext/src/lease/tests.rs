@@ -101,6 +101,7 @@ impl Cluster {
             lease_duration: Duration::from_secs(LEASE_SECONDS),
             renew_deadline,
             retry_period: Duration::from_millis(40),
+            owner: None,
         })
     }
 }

@@ -325,6 +325,7 @@ impl Rotation {
         }
         let mut secret = Secret { data: Some(data), ..Secret::default() };
         secret.metadata.name = Some(name.clone());
+        secret.metadata.owner_references = self.config.owner.clone().map(|owner| vec![owner]);
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
         Ok(timeout(PATIENCE, self.secrets.create(&params, &secret)).await??)
     }
