@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::MetalLB;
 use e2e::Progress;
@@ -16,10 +17,15 @@ fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/metallb")
 }
 
+/// Runs helm; what it printed, or why it failed.
+fn try_helm(arguments: &[&str]) -> Output {
+    let helm = e2e::helm(&Progress::new()).expect("helm is built");
+    Command::new(helm).args(arguments).output().expect("helm starts")
+}
+
 /// Runs helm; its standard output.
 fn helm(arguments: &[&str]) -> String {
-    let helm = e2e::helm(&Progress::new()).expect("helm is built");
-    let output = Command::new(helm).args(arguments).output().expect("helm starts");
+    let output = try_helm(arguments);
     assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -34,11 +40,10 @@ fn key(object: &Value) -> (String, String) {
 
 /// What the chart renders with these values.
 fn rendered(values: &Value) -> Objects {
-    let file = std::env::temp_dir().join(format!(
-        "metallb-values-{}-{}.json",
-        std::process::id(),
-        values.to_string().len()
-    ));
+    // The tests run at once.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("metallb-values-{}-{number}.json", std::process::id()));
     std::fs::write(&file, values.to_string()).expect("writable");
     let (chart, values) = (chart().display().to_string(), file.display().to_string());
     let release = ["template", "metallb", &chart, "--namespace", NAMESPACE, "--values", &values];
@@ -124,8 +129,10 @@ fn every_value_has_the_effect_of_its_field() {
         "nodeSelector": {"role": "speaker"}, "controllerNodeSelector": {"role": "controller"},
         "speakerTolerations": toleration, "controllerTolerations": toleration,
         "controllerConfig": config("controller"), "speakerConfig": config("speaker"),
+        "failover": {"profile": "Relaxed", "onQuorumLoss": "Announce"},
     });
     let values = json!({
+        "failover": {"profile": "Relaxed", "onQuorumLoss": "Announce"},
         "loadBalancerClass": "example.com/class", "controller": controller, "speaker": values("speaker"),
         "prometheus": {"serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}, "dashboard": {"enabled": true}},
     });
@@ -141,6 +148,31 @@ fn every_value_has_the_effect_of_its_field() {
     let extras = Extras { monitors: Monitors::Pods, without_network_policies: true, ..Extras::default() };
     compare(&pods, &json!({}), extras);
     assert!(!rendered(&pods).keys().any(|(kind, _)| kind == "NetworkPolicy"));
+}
+
+#[test]
+fn each_way_to_fail_over_alone_is_the_operators_and_others_are_refused() {
+    for failover in [
+        json!({"profile": "Default"}),
+        json!({"profile": "Fast"}),
+        json!({"profile": "Relaxed"}),
+        json!({"onQuorumLoss": "Silent"}),
+        json!({"onQuorumLoss": "Announce"}),
+        // As `helm upgrade --reuse-values` has it from a chart that knew nothing of it.
+        json!(null),
+    ] {
+        let same = json!({"failover": failover});
+        compare(&same, &same, Extras::default());
+    }
+    let chart = chart().display().to_string();
+    for (value, said) in [
+        ("failover.profile=fast", "failover.profile is \"fast\": use Default or Fast or Relaxed"),
+        ("failover.onQuorumLoss=Panic", "failover.onQuorumLoss is \"Panic\": use Silent or Announce"),
+    ] {
+        let output = try_helm(&["template", "metallb", &chart, "--kube-version", "1.36.3", "--set", value]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(said), "{value}: {text}");
+    }
 }
 
 #[test]

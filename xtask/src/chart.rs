@@ -142,6 +142,9 @@ fn workload(mut object: Value) -> Result<Value> {
     let level = level.context("a workload has no --log-level")?;
     arguments[level] = format!("@@level {component}").into();
     arguments.insert(level + 1, "@@class".into());
+    if component == "speaker" {
+        arguments.insert(level + 2, "@@failover".into());
+    }
     Ok(object)
 }
 
@@ -184,6 +187,7 @@ fn fill(line: &str) -> Result<String> {
         "class" => format!(
             "{indent}{{{{- with .Values.loadBalancerClass }}}}\n{before}--lb-class={{{{ . }}}}\n{indent}{{{{- end }}}}"
         ),
+        "failover" => failover(&indent, before),
         "with" => format!(
             "{indent}{{{{- with .Values.{value} }}}}\n{before}{{{{- toYaml . | nindent {deeper} }}}}\n{indent}{{{{- end }}}}"
         ),
@@ -194,6 +198,29 @@ fn fill(line: &str) -> Result<String> {
         "tolerations" => tolerations(&indent, before, value),
         other => anyhow::bail!("nothing is known to go into the place of {other}"),
     })
+}
+
+/// The flags for `failover`, whose values are the resource's: each with its default, and what it may be besides with
+/// the flag that the operator makes of it. Helm refuses everything else, as the API server does in a resource.
+fn failover(indent: &str, before: &str) -> String {
+    let settings = [
+        ("profile", "Default", &["Fast", "Relaxed"][..], "--failover-profile"),
+        ("onQuorumLoss", "Silent", &["Announce"], "--on-quorum-loss"),
+    ];
+    let lines = settings.map(|(value, default, others, flag)| {
+        let quoted: Vec<String> = others.iter().map(|other| format!("\"{other}\"")).collect();
+        // `helm upgrade --reuse-values` keeps the values of a chart that had none of these.
+        format!(
+            "{indent}{{{{- $value := (.Values.failover).{value} | default \"{default}\" }}}}\n\
+             {indent}{{{{- if has $value (list {}) }}}}\n{before}{flag}={{{{ lower $value }}}}\n\
+             {indent}{{{{- else if ne $value \"{default}\" }}}}\n\
+             {indent}{{{{- fail (printf \"failover.{value} is %q: use {default} or {}\" $value) }}}}\n\
+             {indent}{{{{- end }}}}",
+            quoted.join(" "),
+            others.join(" or ")
+        )
+    });
+    lines.join("\n")
 }
 
 fn tolerations(indent: &str, before: &str, component: &str) -> String {
