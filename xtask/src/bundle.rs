@@ -113,6 +113,11 @@ pub(crate) fn render(release: &Release) -> Result<Files> {
         let plural = name.split('.').next().unwrap_or_default();
         files.insert(format!("manifests/metallb.io_{plural}.yaml"), format!("{generated}{text}"));
     }
+    for object in &sources.besides {
+        let (name, text) = yaml_of(object)?;
+        let kind = sources::text(&object["kind"]).to_lowercase();
+        files.insert(format!("manifests/{name}_{kind}.yaml"), format!("{generated}{text}"));
+    }
     let (_, text) = yaml_of(&csv::csv(&sources, release)?)?;
     files.insert(format!("manifests/{PACKAGE}.clusterserviceversion.yaml"), format!("{generated}{text}"));
     let faults = checks::faults(&files);

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// The permissions by which the webhook server keeps its own certificate: under OLM it has none to keep.
 const WITHOUT: &str = "webhook-certificate.yaml";
+/// What a cluster with OLM has a use for and others have to apply themselves.
+const BESIDES: &str = "prometheus/openshift.yaml";
 /// Samples that show what can be written, rather than what somebody who clicks through a form should get.
 const NOT_PROPOSED: [&str; 2] = ["metallb.yaml", "metallb-full.yaml"];
 
@@ -19,6 +21,8 @@ pub(crate) struct Sources {
     pub(crate) definitions: Vec<Value>,
     /// Roles and their bindings.
     pub(crate) rbac: Vec<Value>,
+    /// What is installed besides, as it is: in the operator's namespace, whatever that is.
+    pub(crate) besides: Vec<Value>,
     /// The Deployments of the operator and of the webhook server.
     pub(crate) deployments: Vec<Value>,
     /// The webhooks of the ValidatingWebhookConfiguration.
@@ -61,6 +65,11 @@ impl Sources {
         let examples = documents(&config.join("samples"), &NOT_PROPOSED)?;
         let mut deployments = documents(&config.join("manager"), &[])?;
         let webhook = documents(&config.join("webhook"), &[])?;
+        let mut besides = documents_of(&config.join(BESIDES))?;
+        for object in &mut besides {
+            let metadata = object["metadata"].as_object_mut().context("an object has metadata")?;
+            metadata.remove("namespace");
+        }
         deployments.extend(webhook.iter().cloned());
         deployments.retain(|document| document["kind"] == "Deployment");
         let mut webhooks =
@@ -68,6 +77,7 @@ impl Sources {
         Ok(Self {
             definitions: documents(&config.join("crd"), &[])?,
             rbac: documents(&config.join("rbac"), &[WITHOUT])?,
+            besides,
             deployments,
             webhooks: webhooks.next().map(|one| list(&one["webhooks"])).unwrap_or_default(),
             examples: [examples, documents(&config.join("olm/examples"), &[])?].concat(),
@@ -94,13 +104,20 @@ fn documents(folder: &Path, without: &[&str]) -> Result<Vec<Value>> {
         if !is_manifest || without.contains(&name.as_str()) {
             continue;
         }
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        for document in format!("\n{text}").split("\n---\n").filter(|document| says_something(document)) {
-            let object: Value = serde_saphyr::from_str(document)
-                .with_context(|| format!("{} is not YAML", path.display()))?;
-            ensure!(object["kind"].is_string(), "{} holds an object without kind", path.display());
-            objects.push(object);
-        }
+        objects.extend(documents_of(&path)?);
+    }
+    Ok(objects)
+}
+
+/// All objects in a YAML file.
+fn documents_of(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut objects = Vec::new();
+    for document in format!("\n{text}").split("\n---\n").filter(|document| says_something(document)) {
+        let object: Value =
+            serde_saphyr::from_str(document).with_context(|| format!("{} is not YAML", path.display()))?;
+        ensure!(object["kind"].is_string(), "{} holds an object without kind", path.display());
+        objects.push(object);
     }
     Ok(objects)
 }

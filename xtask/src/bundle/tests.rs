@@ -65,6 +65,24 @@ fn the_accounts_are_those_that_the_programs_run_as_and_each_has_its_rules_once()
 }
 
 #[test]
+fn the_prometheus_of_openshift_finds_the_pods_wherever_the_operator_is() {
+    let files = render(&release("1.2.3")).expect("a bundle");
+    let role = parse(&files["manifests/metallb-prometheus-k8s_role.yaml"]);
+    let binding = parse(&files["manifests/metallb-prometheus-k8s_rolebinding.yaml"]);
+    for object in [&role, &binding] {
+        assert_eq!(object["metadata"].get("namespace"), None, "OLM puts it beside the operator");
+    }
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    assert_eq!(
+        binding["subjects"],
+        json!([{"kind": "ServiceAccount", "name": "prometheus-k8s", "namespace": "openshift-monitoring"}])
+    );
+    let verbs = role["rules"].as_array().expect("rules").iter().map(|rule| rule["verbs"].clone());
+    assert!(verbs.into_iter().all(|verbs| verbs == json!(["get", "list", "watch"])), "it only looks");
+    assert!(!role.to_string().contains("secrets"), "{role}");
+}
+
+#[test]
 fn the_least_kubernetes_is_what_the_documentation_says() {
     let csv = parse(&render(&release("1.2.3")).expect("a bundle")[CSV]);
     let version =
