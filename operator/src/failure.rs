@@ -32,7 +32,8 @@ impl Failure {
     /// Whether the API server does not have what was asked for: of an apply, which makes what is not there, this says
     /// that it does not know the kind.
     pub(crate) fn is_unknown_kind(&self) -> bool {
-        matches!(self, Self::Request { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
+        // By the code: where the whole group is unknown the answer is plain text and has no reason.
+        matches!(self, Self::Request { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 404))
     }
 
     /// Whether the API server understood and refused, so that another attempt alone changes nothing: a permission is missing.
@@ -47,5 +48,25 @@ fn answer(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_is_unknown_whether_or_not_the_api_server_knows_its_group() {
+        // The second is what becomes of the plain text "404 page not found".
+        for (code, reason, unknown) in
+            [(404, "NotFound", true), (404, "Failed to parse error data", true), (403, "Forbidden", false)]
+        {
+            let status = json!({"status": "Failure", "code": code, "message": "no", "reason": reason});
+            let status = serde_json::from_value(status).expect("a Status");
+            let failure = Failure::new("applying it", kube::Error::Api(status));
+            assert_eq!(failure.is_unknown_kind(), unknown, "{reason}");
+        }
     }
 }

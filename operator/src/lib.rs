@@ -22,6 +22,7 @@ pub mod pods;
 mod reconcile;
 pub mod settings;
 pub mod status;
+mod upgrades;
 mod watches;
 
 use std::future::Future;
@@ -33,6 +34,7 @@ use kube_ext::{LeaderConfig, LeaderElector, Leadership};
 use telemetry::Probes;
 
 use crate::settings::{Environment, Flags};
+use crate::upgrades::Upgrades;
 
 /// The owner of what the operator applies. The existing operator's name: a cluster is taken over in place.
 const FIELD_MANAGER: &str = "metallb-operator";
@@ -96,7 +98,8 @@ async fn serve(probes: &Probes, port: u16) -> anyhow::Result<std::convert::Infal
 async fn work(client: kube::Client, environment: Environment, elect: bool) -> anyhow::Result<()> {
     let mut stop = Box::pin(kube_ext::shutdown_signal());
     if !elect {
-        reconcile::run(client, environment, async move { log_stop(stop.await) }).await;
+        let upgrades = start_upgrades(&client, &environment);
+        reconcile::run(client, environment, upgrades, async move { log_stop(stop.await) }).await;
         return Ok(());
     }
     let elector = LeaderElector::new(LeaderConfig {
@@ -126,12 +129,18 @@ async fn lead(
     leadership: Leadership,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
+    let upgrades = start_upgrades(&client, &environment);
     tokio::select! {
-        () = reconcile::run(client, environment, stop) => {}
+        () = reconcile::run(client, environment, upgrades, stop) => {}
         () = leadership.lost() => bail!("the lease {LEASE} is lost: this replica stops, another may work already"),
     }
     leadership.release().await;
     Ok(())
+}
+
+/// Begins to tell OLM when not to upgrade, where OLM runs the operator.
+fn start_upgrades(client: &kube::Client, environment: &Environment) -> Upgrades {
+    Upgrades::start(client, &environment.namespace, std::env::var(upgrades::VARIABLE).ok())
 }
 
 /// What tells this replica from the others: the name of its Pod.

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::health::{self, Surroundings};
 use crate::settings::Environment;
 use crate::status::{self, Problem, Verdict};
+use crate::upgrades::{Advice, Upgrades};
 use crate::watches::{self, Known};
 
 /// The first pause after a failure.
@@ -37,6 +38,7 @@ struct Context {
     environment: Environment,
     known: Known,
     applier: Applier,
+    upgrades: Upgrades,
     /// The first failure of each resource that has not been reconciled since.
     failing_since: Mutex<BTreeMap<ObjectKey, Instant>>,
 }
@@ -45,13 +47,16 @@ struct Context {
 pub(crate) async fn run(
     client: Client,
     environment: Environment,
+    upgrades: Upgrades,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (known, changes) = watches::start(&client, &environment);
     // All namespaces, so that a resource in the wrong one is told so.
     let metallbs: Api<MetalLB> = Api::all(client.clone());
     let applier = Applier::new(client.clone());
-    let context = Arc::new(Context { client, environment, known, applier, failing_since: Mutex::default() });
+    let context =
+        Arc::new(Context { client, environment, known, applier, upgrades, failing_since: Mutex::default() });
+    let shared = Arc::clone(&context);
     let mut runs = Controller::new(metallbs, watcher::Config::default())
         .reconcile_all_on(changes)
         .graceful_shutdown_on(stop)
@@ -59,14 +64,35 @@ pub(crate) async fn run(
         .boxed_local();
     while let Some(run) = runs.next().await {
         match run {
-            // Failures are logged where they are counted; a resource that is gone needs nothing more.
-            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            // Failures are logged where they are counted.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+            Err(controller::Error::ObjectNotFound(gone)) => {
+                let key = ObjectKey::new(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                if misplaced(&key, &shared.environment.namespace).is_none() {
+                    shared.upgrades.tell(Advice::Settled);
+                }
+            }
+            Err(controller::Error::QueueError(error)) if is_unknown_kind(&error) => {
+                tracing::warn!(
+                    cure = "install the definitions of metallb.io of this version: `kubectl apply --server-side -f config/crd`",
+                    "the API server does not know MetalLB resources, looking again"
+                );
+            }
             Err(controller::Error::QueueError(error)) => {
                 tracing::warn!(kind = "MetalLB", why = %error, "watch failed, trying again");
             }
             Err(error) => tracing::error!(why = %error, "the queue of reconciliations failed"),
         }
     }
+}
+
+/// Whether a watch failed because the API server does not have the kind.
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source)) = error else {
+        return false;
+    };
+    // By the code: the answer is plain text and has no reason.
+    matches!(source, kube::Error::Api(status) if status.code == 404)
 }
 
 async fn reconcile(cached: Arc<MetalLB>, context: Arc<Context>) -> Result<Action, Failure> {
@@ -87,6 +113,7 @@ async fn attempt(key: &ObjectKey, cached: &MetalLB, context: &Context) -> Result
     }
     let current = dereference::metallb(client, &key.namespace).await?;
     let Some(metallb) = current.filter(|metallb| metallb.metadata.deletion_timestamp.is_none()) else {
+        context.upgrades.tell(Advice::Settled);
         return Ok(());
     };
     let (verdict, failure) = match Box::pin(serve(&metallb, context)).await {
@@ -94,6 +121,7 @@ async fn attempt(key: &ObjectKey, cached: &MetalLB, context: &Context) -> Result
         Err(failure) if failure.is_refusal() => (Verdict::Unseen(sync_failed(&[&failure])), Some(failure)),
         outcome => outcome?,
     };
+    context.upgrades.tell(Advice::of(&verdict));
     status::write(client, &metallb, &verdict).await?;
     failure.map_or(Ok(()), Err)
 }

@@ -27,6 +27,7 @@ use tls::{CipherSuites, CurvePreferences, MinVersion};
         DISABLE_NETWORK_POLICIES  make no NetworkPolicies for the Pods of MetalLB and of the operator (false)\n  \
         TLS_MIN_VERSION, TLS_CIPHER_SUITES, TLS_CURVE_PREFERENCES\n  \
                               what the servers of controller and speakers accept: see their --tls-… flags\n  \
+        OPERATOR_CONDITION_NAME  the OperatorCondition by which OLM is told when not to upgrade; OLM sets it\n  \
         POD_NAME              this replica's name in the leader election (the host name)\n  \
         KUBECONFIG            the cluster to work on, outside a Pod"
 )]
