@@ -77,6 +77,7 @@ test-e2e: kubernetes images ## End-to-end tests on clusters of their own.
 	@$(CARGO) test --package e2e --locked --test single
 	@$(CARGO) test --package e2e --locked --test webhook
 	@$(CARGO) test --package e2e --locked --test operator
+	@$(CARGO) test --package e2e --locked --test install
 	@$(CARGO) test --package e2e --locked --test cluster
 	@$(CARGO) test --package e2e --locked --test failover
 	@$(CARGO) test --package e2e --locked --test allocation
