@@ -11,8 +11,14 @@ use crate::OPERATOR;
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World, within};
 
 /// Kinds that Prometheus' operator defines, as far as the API server has to know of them.
-const KINDS: [(&str, &str); 2] =
-    [("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")];
+const KINDS: [(&str, &str); 3] = [
+    ("ServiceMonitor", "servicemonitors"),
+    ("PodMonitor", "podmonitors"),
+    ("PrometheusRule", "prometheusrules"),
+];
+/// The ServiceMonitors.
+pub(crate) const MONITORS: [&str; 2] =
+    ["ServiceMonitor/controller-monitor", "ServiceMonitor/speaker-monitor"];
 /// A watch of a kind that is unknown is begun again after half a minute at the latest.
 const NOTICED: Duration = Duration::from_secs(60);
 
@@ -34,7 +40,7 @@ fn made(world: &World, kinds: &str) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-fn wait_for_made(world: &World, kinds: &str, limit: Duration, expected: &[&str]) -> Result<()> {
+pub(crate) fn wait_for_made(world: &World, kinds: &str, limit: Duration, expected: &[&str]) -> Result<()> {
     wait_for(&format!("{kinds} to be {expected:?}"), limit, || {
         let found = made(world, kinds)?;
         ensure!(found.iter().map(String::as_str).eq(expected.iter().copied()), "there are {found:?}");
@@ -81,6 +87,8 @@ pub(crate) fn what_is_asked_for_is_made_and_taken_away(world: &World) -> Result<
     wait_for_made(world, ALWAYS, SOON, &expected)?;
     // The kinds of monitors are not known yet, which hinders nothing else.
     world.wait_available()?;
+    let degraded = world.condition("metallb", "Degraded")?;
+    ensure!(degraded.0 == "False", "{degraded:?}");
     for (kind, plural) in KINDS {
         world.apply(&format!(
             "{{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {{name: \
@@ -89,12 +97,13 @@ pub(crate) fn what_is_asked_for_is_made_and_taken_away(world: &World) -> Result<
              x-kubernetes-preserve-unknown-fields: true}}}}}}]}}}}"
         ))?;
     }
-    world.k("wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com crd/prometheusrules.monitoring.coreos.com")?;
-    let monitors = ["ServiceMonitor/controller-monitor", "ServiceMonitor/speaker-monitor"];
-    wait_for_made(world, "servicemonitors", NOTICED, &monitors)?;
+    for (_, plural) in KINDS {
+        world.k(&format!("wait --for=condition=Established crd/{plural}.monitoring.coreos.com"))?;
+    }
+    wait_for_made(world, "servicemonitors", NOTICED, &MONITORS)?;
     wait_for_made(world, "prometheusrules", NOTICED, &["PrometheusRule/metallb-alerts"])?;
     world.k(&format!("delete servicemonitor speaker-monitor -n {NAMESPACE}"))?;
-    wait_for_made(world, "servicemonitors", SOON, &monitors)
+    wait_for_made(world, "servicemonitors", SOON, &MONITORS)
 }
 
 /// Names of metrics of ours in a text.
@@ -159,4 +168,14 @@ pub(crate) fn every_metric_of_alerts_and_dashboard_exists(world: &World) -> Resu
         .k(&format!("get configmap metallb-dashboard -n {NAMESPACE}"))
         .context("the ConfigMap of somebody else")?;
     set_environment(world, &["DEPLOY_PODMONITORS-"])
+}
+
+pub(crate) fn pods_are_monitored_where_that_is_asked_for(world: &World) -> Result<()> {
+    set_environment(world, &["DEPLOY_PODMONITORS=true"])?;
+    let monitors = ["PodMonitor/controller-monitor", "PodMonitor/speaker-monitor"];
+    wait_for_made(world, "podmonitors", NOTICED, &monitors)?;
+    world.k(&format!("delete podmonitor controller-monitor -n {NAMESPACE}"))?;
+    wait_for_made(world, "podmonitors", SOON, &monitors)?;
+    set_environment(world, &["DEPLOY_PODMONITORS-"])?;
+    wait_for_made(world, "podmonitors", SOON, &[])
 }

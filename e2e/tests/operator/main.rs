@@ -8,8 +8,13 @@
 mod suite;
 
 mod admission;
+#[path = "../common/rights.rs"]
+mod audit;
 mod away;
 mod besides;
+mod mistakes;
+mod openshift;
+mod rest;
 mod rights;
 #[path = "../cluster/support.rs"]
 #[allow(dead_code, reason = "what only the tests of Services need")]
@@ -27,23 +32,34 @@ use crate::suite::{Shared, collect, trials};
 use crate::support::{World, file};
 
 /// How long the suite may take, with its images built.
-const BUDGET: Duration = Duration::from_secs(8 * 60);
+const BUDGET: Duration = Duration::from_secs(12 * 60);
 /// The operator's Deployment.
 pub(crate) const OPERATOR: &str = "deployment/metallb-operator-controller-manager";
 
 type Test = suite::Test<World>;
 
-const TESTS: [&[(&str, Test)]; 4] = [
+const TESTS: [&[(&str, Test)]; 8] = [
     tests!(admission: what_the_operator_cannot_do_is_refused_in_words_that_users_know),
     tests!(besides:
         policies_are_there_and_come_back,
         what_is_asked_for_is_made_and_taken_away,
-        every_metric_of_alerts_and_dashboard_exists,
     ),
+    tests!(rest: nothing_is_written_in_a_minute_of_rest),
+    tests!(besides:
+        every_metric_of_alerts_and_dashboard_exists,
+        pods_are_monitored_where_that_is_asked_for,
+    ),
+    tests!(openshift: on_openshift_pods_name_constraints_and_serve_its_certificates),
     tests!(away:
         an_image_that_cannot_be_pulled_is_named_until_it_can,
         a_resource_deleted_while_the_operator_is_away_leaves_nothing,
         an_operator_that_starts_anew_changes_nothing,
+    ),
+    tests!(mistakes:
+        a_spec_that_nobody_refused_is_explained_and_the_last_good_one_goes_on,
+        a_speaker_that_keeps_ending_is_named_with_its_node_and_its_log,
+        a_node_without_a_speaker_is_named_with_what_keeps_it_away,
+        definitions_that_are_missing_are_waited_for,
     ),
     // Last: it looks back at what all of them did.
     tests!(rights: no_request_is_forbidden_and_every_right_is_used),
