@@ -57,8 +57,10 @@ func validate(folder, kubernetes string) (bool, error) {
 	if err := format.ValidateBundleFormat(folder); err != nil {
 		return true, err
 	}
+	failed := false
 	if err := format.ValidateBundleContent(folder + "/manifests"); err != nil {
 		fmt.Printf("error content %v\n", err)
+		failed = true
 	}
 	loaded, err := manifests.GetBundleFromDir(folder)
 	if err != nil {
@@ -67,7 +69,6 @@ func validate(folder, kubernetes string) (bool, error) {
 	objects := loaded.ObjectsToValidate()
 	values := map[string]string{"k8s-version": kubernetes, "index-path": folder + "/bundle.Dockerfile"}
 	objects = append(objects, values)
-	failed := false
 	for _, one := range validators {
 		for _, result := range one.validator.Validate(objects...) {
 			report("error", one.name, result.Name, result.Errors)

@@ -13,6 +13,7 @@ use crate::{Suite, VERSIONS, bundle_of, catalog};
 const KUBERNETES: &str = "1.36";
 const CSV: &str = "manifests/metallb-operator.clusterserviceversion.yaml";
 const ANNOTATIONS: &str = "metadata/annotations.yaml";
+const COMMUNITIES: &str = "manifests/metallb.io_communities.yaml";
 
 /// What the validators say, and whether they let the bundle pass.
 fn judge(suite: &Suite, bundle: &Path) -> Result<(String, bool)> {
@@ -42,7 +43,7 @@ pub(crate) fn the_catalog_is_valid(suite: &Suite) -> Result<()> {
 /// A change to a file of the bundle, and what a validator says of it: part of a line.
 type Fault = (&'static str, fn(&mut Value), &'static str);
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 18] = [
     (CSV, |csv| csv["metadata"]["name"] = "Operator".into(), "error csv"),
     (CSV, |csv| csv["metadata"]["annotations"]["alm-examples"] = "{".into(), "error csv"),
     (CSV, |csv| csv["spec"]["installModes"] = json!([]), "error csv"),
@@ -65,6 +66,10 @@ const FAULTS: [Fault; 15] = [
         |crd| crd["spec"]["names"]["plural"] = "others".into(),
         "error crd",
     ),
+    // APIs that Kubernetes has no more, which some catalogs refuse and others only name.
+    (COMMUNITIES, outdated, "error alpha-deprecated-apis"),
+    (COMMUNITIES, outdated, "error community"),
+    (COMMUNITIES, |crd| crd["kind"] = "Deployment".into(), "error content"),
     (
         ANNOTATIONS,
         |metadata| {
@@ -74,6 +79,10 @@ const FAULTS: [Fault; 15] = [
         "error format",
     ),
 ];
+
+fn outdated(crd: &mut Value) {
+    crd["apiVersion"] = "apiextensions.k8s.io/v1beta1".into();
+}
 
 fn owned(csv: &mut Value) -> &mut Value {
     &mut csv["spec"]["customresourcedefinitions"]["owned"][0]
@@ -89,8 +98,9 @@ pub(crate) fn each_fault_of_a_bundle_turns_a_validator_red(suite: &Suite) -> Res
         let mut object: Value = serde_saphyr::from_str(&fs::read_to_string(&file)?)?;
         plant(&mut object);
         fs::write(&file, serde_saphyr::to_string(&object)?)?;
-        let (said, _) = judge(suite, &broken)?;
-        if !said.lines().any(|line| line.contains(expected)) {
+        let (said, passed) = judge(suite, &broken)?;
+        let is_red = !passed || expected.starts_with("warning");
+        if !is_red || !said.lines().any(|line| line.contains(expected)) {
             unnoticed.push(format!("fault {number} ({expected}): the validators say {said:?}"));
         }
     }

@@ -7,7 +7,8 @@ use e2e::{CATALOG, OLM_NAMESPACE, wait_for};
 use serde_json::Value;
 
 use crate::lifecycle::{
-    SUBSCRIPTION, approve, condition, csv, names, wait_available, wait_for_plan, wait_for_version, wait_gone,
+    SUBSCRIPTION, approve, approve_of, condition, csv, names, wait_available, wait_for_plan,
+    wait_for_version, wait_gone,
 };
 use crate::support::{NAMESPACE, SOON, World};
 use crate::{Suite, VERSIONS};
@@ -50,6 +51,14 @@ pub(crate) fn a_subscription_in_the_namespace_of_operators_installs_the_version_
             priority["spec"]["template"]["spec"]["priorityClassName"].is_null(),
             "{deployment} has a priority"
         );
+    }
+    // The Prometheus of OpenShift may look for Pods here, wherever here is.
+    let binding = world.get(&format!("rolebinding metallb-prometheus-k8s -n {SHARED}"))?;
+    ensure!(binding["subjects"][0]["namespace"] == "openshift-monitoring", "{binding}");
+    let reader = "system:serviceaccount:openshift-monitoring:prometheus-k8s";
+    for resource in ["pods", "services", "endpoints", "endpointslices.discovery.k8s.io"] {
+        let verdict = world.k(&format!("auth can-i list {resource} -n {SHARED} --as {reader}"))?;
+        ensure!(verdict.trim() == "yes", "{reader} may not list {resource}: {verdict}");
     }
     Ok(())
 }
@@ -139,6 +148,58 @@ fn speakers(world: &World) -> Result<BTreeMap<String, i64>> {
     Ok(pods.iter().map(entry).collect())
 }
 
+/// The condition Upgradeable of the OperatorCondition of a version, as OLM has taken it in: status and reason.
+fn upgradeable(world: &World, version: &str) -> Result<(String, String)> {
+    let object = world.get(&format!("operatorcondition {} -n {SHARED}", csv(version)))?;
+    let found = condition(&object, "Upgradeable")
+        .with_context(|| format!("OLM has taken nothing in: {}", object["spec"]["conditions"]))?;
+    ensure!(found["observedGeneration"] == object["metadata"]["generation"], "of an older word: {found}");
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Ok((text("status"), text("reason")))
+}
+
+fn wait_upgradeable(world: &World, version: &str, status: &str, reason: &str) -> Result<()> {
+    wait_for(&format!("Upgradeable to be {status}, {reason}"), SOON * 2, || {
+        let found = upgradeable(world, version)?;
+        ensure!(found == (status.to_owned(), reason.to_owned()), "it is {found:?}");
+        Ok(())
+    })
+}
+
+/// Leaves the rollout begun and the upgrade approved: the next test lets them go on.
+pub(crate) fn an_upgrade_waits_for_a_rollout(suite: &Suite) -> Result<()> {
+    let world = suite.world();
+    let [old, new] = VERSIONS;
+    wait_upgradeable(world, old, "True", "Settled")?;
+    // A Deployment that is paused rolls nothing out, and nothing is wrong with it.
+    world.k(&format!("rollout pause deployment controller -n {SHARED}"))?;
+    let patch = r#"{"spec":{"controllerConfig":{"annotations":{"example.com/held":"yes"}}}}"#;
+    world.kubectl(&["patch", "metallb", "metallb", "-n", SHARED, "--type=merge", "-p", patch])?;
+    wait_upgradeable(world, old, "False", "RollingOut")?;
+    let plan = wait_for_plan(world, SHARED, new)?;
+    approve(world, SHARED, &plan)?;
+    wait_for("the newer version to wait", SOON * 6, || {
+        approve_of(world, SHARED, new)?;
+        let status = world.get(&format!("csv {} -n {SHARED}", csv(new)))?["status"].take();
+        ensure!(
+            status["phase"] == "Pending" && status["reason"] == "OperatorConditionNotUpgradeable",
+            "it is {}: {}: {}",
+            status["phase"],
+            status["reason"],
+            status["message"]
+        );
+        Ok(())
+    })?;
+    let object = world.get(&format!("csv {} -n {SHARED}", csv(old)))?;
+    ensure!(
+        object["status"]["phase"] == "Succeeded" || object["status"]["phase"] == "Replacing",
+        "{}",
+        object["status"]["phase"]
+    );
+    ensure!(upgradeable(world, old)? == ("False".to_owned(), "RollingOut".to_owned()));
+    Ok(())
+}
+
 pub(crate) fn an_approved_upgrade_restarts_no_speaker_and_loses_no_address(suite: &Suite) -> Result<()> {
     let world = suite.world();
     let [old, new] = VERSIONS;
@@ -146,8 +207,8 @@ pub(crate) fn an_approved_upgrade_restarts_no_speaker_and_loses_no_address(suite
     let before = speakers(world)?;
     let generation = world.get(&format!("daemonset speaker -n {SHARED}"))?["metadata"]["generation"].take();
     ensure!(before.len() == world.cluster.node_names().len(), "{before:?}");
-    let plan = wait_for_plan(world, SHARED, new)?;
-    approve(world, SHARED, &plan)?;
+    // What the upgrade has waited for comes to its end.
+    world.k(&format!("rollout resume deployment controller -n {SHARED}"))?;
     // The Service is asked for all the while.
     let mut unanswered = Vec::new();
     let mut asked = 0;
@@ -172,6 +233,7 @@ pub(crate) fn an_approved_upgrade_restarts_no_speaker_and_loses_no_address(suite
     let daemon_set = world.get(&format!("daemonset speaker -n {SHARED}"))?;
     ensure!(daemon_set["metadata"]["generation"] == generation, "the DaemonSet was changed");
     world.wait_fetch(&addresses[0], 80)?;
+    wait_upgradeable(world, new, "True", "Settled")?;
     println!("upgraded while {asked} requests were answered");
     Ok(())
 }
@@ -212,6 +274,10 @@ pub(crate) fn an_uninstalled_operator_leaves_resources_and_a_clean_api_server(su
     })?;
     wait_gone("the operator", || {
         names(world, &format!("deployments -n {SHARED} -l app.kubernetes.io/name=metallb-operator"))
+    })?;
+    wait_gone("what was installed besides", || {
+        let all = names(world, &format!("roles,rolebindings,operatorconditions -n {SHARED}"))?;
+        Ok(all.into_iter().filter(|name| name.contains("metallb")).collect())
     })?;
     // What users wrote, and what serves it, is still there and can be read and changed.
     for object in [

@@ -56,7 +56,7 @@ pub(crate) fn approve(world: &World, namespace: &str, plan: &str) -> Result<()> 
 
 /// Approves the InstallPlans of the version that nobody has approved yet: while OLM resolves it may make a second one, and
 /// only the one that the Subscription names then is carried out.
-fn approve_of(world: &World, namespace: &str, version: &str) -> Result<()> {
+pub(crate) fn approve_of(world: &World, namespace: &str, version: &str) -> Result<()> {
     let plans = world.get(&format!("installplans -n {namespace}"))?;
     for plan in plans["items"].as_array().into_iter().flatten() {
         let names = plan["spec"]["clusterServiceVersionNames"].as_array();
