@@ -57,10 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
-    warn_of_what_has_no_effect(&args);
-    if args.protocol_version_max < membership::packet::VERSION {
-        info!(version = args.protocol_version_max, "the speakers' own protocol is held at an older version");
-    }
+    tell_of_flags(&args);
     let (metrics, probes) = (Metrics::new(), Probes::new());
     let counts = Counts::new(&metrics, &node);
     let probe_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.health_probe_port);
@@ -145,9 +142,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn warn_of_what_has_no_effect(args: &Args) {
+fn tell_of_flags(args: &Args) {
     if !args.pprof_bind_address.is_empty() {
         warn!("--pprof-bind-address has no effect: there is no profiler");
+    }
+    if args.protocol_version_max < membership::packet::VERSION {
+        info!(version = args.protocol_version_max, "the speakers' own protocol is held at an older version");
     }
 }
 

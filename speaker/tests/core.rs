@@ -12,7 +12,9 @@ use membership::{Cause, NodeId};
 use net::MacAddr;
 use serde_json::json;
 use sockets::{Link, LinkChange};
-use speaker::core::{Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want, Why};
+use speaker::core::{
+    Command, Core, Effect, Input, RosterView, ServiceView, SpeakerPod, StatusView, Want, Why,
+};
 use speaker::exclude::Exclude;
 use speaker::front::Front;
 

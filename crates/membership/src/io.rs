@@ -94,6 +94,7 @@ pub enum Input {
 }
 
 /// What is to be done. In order: what follows an output may rely on it.
+#[expect(clippy::large_enum_variant, reason = "most are packets, and none is kept")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send the packet on the interface.
