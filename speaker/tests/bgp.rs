@@ -307,12 +307,15 @@ fn a_service_that_no_session_can_carry_is_not_said_to_be_announced() {
 #[test]
 fn addresses_of_a_family_that_no_session_takes_are_named() {
     let dual = |name: &str, more: &[&str]| {
-        let Input::Service(Change::Apply(key, mut view)) = service(name, "10.20.30.1") else { unreachable!() };
+        let Input::Service(Change::Apply(key, mut view)) = service(name, "10.20.30.1") else {
+            unreachable!()
+        };
         view.service.addresses.extend(more.iter().map(|text| text.parse::<IpAddr>().expect("an address")));
         Input::Service(Change::Apply(key, view))
     };
     let pool = read("blue", &json!({"addresses": ["10.20.30.0/24", "fc00::/120"]}));
-    let mut story = Story::begun(vec![Input::Pool(Change::Apply(key("blue"), pool)), dual("web", &["fc00::1"])]);
+    let mut story =
+        Story::begun(vec![Input::Pool(Change::Apply(key("blue"), pool)), dual("web", &["fc00::1"])]);
     let lines = story.take();
     assert!(lines.contains(&"status web tor-a".to_owned()), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("fc00::1")), "{lines:?}");
@@ -384,7 +387,10 @@ fn warnings_that_still_hold_are_told_again_before_their_events_expire() {
     let mut told: Vec<String> = story.take().into_iter().filter(|line| line.starts_with('!')).collect();
     told.sort();
     let starts = ["!announceFailed dns", "!announceFailed web", "!sessionDown red", "!sessionDown tor-a"];
-    assert!(told.len() == 4 && told.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{told:?}");
+    assert!(
+        told.len() == 4 && told.iter().zip(starts).all(|(line, start)| line.starts_with(start)),
+        "{told:?}"
+    );
     // All of them again within the hour, and once.
     let mut now = Instant::default() + minute;
     let mut again = Vec::new();

@@ -75,10 +75,7 @@ impl fmt::Display for Obstacle {
             Self::NoFamily { addresses, peers } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 let (peers, addresses) = (listed(peers), addresses.join(", "));
-                write!(
-                    f,
-                    "BGPPeers {peers} take no routes of the family of {addresses}: {FAMILY_CURE}"
-                )
+                write!(f, "BGPPeers {peers} take no routes of the family of {addresses}: {FAMILY_CURE}")
             }
             Self::SharedWithServiceSelector(advertisement) => write!(
                 f,

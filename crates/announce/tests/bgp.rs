@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use announce::{
-    BgpAnnouncement, BgpDecision, BgpReason, Index, Node, Obstacle, Reason, Service, ServiceKey, Settings, Slice, SliceKey, Unheard,
+    BgpAnnouncement, BgpDecision, BgpReason, Index, Node, Obstacle, Reason, Service, ServiceKey, Settings,
+    Slice, SliceKey, Unheard,
 };
 use bgp::packet::Families;
 use config::{Config, Resources};

@@ -169,6 +169,13 @@ impl Machine {
         self.chain.epochs()
     }
 
+    /// Takes a packet that others wait behind. Timers are not run: after a pause of this node the silence of the others is not
+    /// theirs, as long as what they said meanwhile has not been read. The last one goes to [`Self::handle`].
+    pub fn handle_next(&mut self, now: Instant, link: LinkId, packet: Packet, out: &mut Vec<Output>) {
+        self.receive(now, link, packet, out);
+        self.settle(now, out);
+    }
+
     /// Takes an input. Never fails; what is to be done is appended to `out`.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         #[cfg(feature = "faults")]

@@ -45,6 +45,17 @@ pub(crate) struct Place {
     pub(crate) probing: bool,
 }
 
+impl Place {
+    /// When this node lets go of it although nobody asked: where it hands everything over, or may not hold it.
+    fn leaves(&self, me: NodeId, draining: bool, now: Instant) -> Option<Instant> {
+        match (draining, self.order.contains(&me)) {
+            (false, true) => None,
+            (true, _) => Some(self.leave.map_or(now + DRAIN_GRACE, |at| at.min(now + DRAIN_GRACE))),
+            (false, false) => self.leave.or(Some(now + GRACE)),
+        }
+    }
+}
+
 /// Where a node stands for an address: least is best; the second is the place in the order.
 type Standing = (bool, usize);
 
@@ -65,11 +76,11 @@ impl Machine {
             }
             return;
         }
-        let eligible = order.contains(&self.me());
+        let (me, draining) = (self.me(), self.draining);
         let place = self.places.entry(address).or_default();
         place.order = order;
         place.links = links;
-        place.leave = if eligible { None } else { place.leave.or(Some(now + GRACE)) };
+        place.leave = place.leaves(me, draining, now);
         if let Some(leave) = place.leave {
             self.due.insert((leave, address));
         }
@@ -83,10 +94,10 @@ impl Machine {
         }
         self.draining = drain;
         self.drained = false;
-        let leave = drain.then_some(now + DRAIN_GRACE);
+        let me = self.me();
         for (&address, place) in &mut self.places {
-            place.leave = leave;
-            self.due.insert((leave.unwrap_or(now), address));
+            place.leave = place.leaves(me, drain, now);
+            self.due.insert((place.leave.unwrap_or(now), address));
         }
         // What is wished for is not wished for any more.
         for address in self.ledger.asking() {

@@ -321,8 +321,7 @@ impl Core {
         let told = out.len();
         match &subject {
             Subject::Service(service) => {
-                if let Some(BgpDecision::Not(BgpReason::Conflict(conflict))) =
-                    self.bgp.decisions.get(service)
+                if let Some(BgpDecision::Not(BgpReason::Conflict(conflict))) = self.bgp.decisions.get(service)
                 {
                     self.conflict_event(service, conflict, out);
                 }

@@ -24,6 +24,9 @@ use crate::core::{Input, RosterView};
 /// How many packets are taken in before time and orders are looked at again.
 const BATCH: usize = 64;
 
+/// After so long without reading packets an order comes after them: the thread stood still, perhaps.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// After how long every node has a changed Secret: the kubelets bring it within about two minutes. As long after that the
 /// last one uses it.
 const ROTATION: Duration = Duration::from_secs(180);
@@ -52,6 +55,8 @@ pub(super) struct Driver<H> {
     reports: mpsc::UnboundedSender<Input>,
     hands: H,
     complained: Option<Instant>,
+    /// When packets were read last.
+    read_at: Instant,
     out: Vec<Output>,
 }
 
@@ -99,6 +104,7 @@ impl<H: Hands> Driver<H> {
             reports,
             hands,
             complained: None,
+            read_at: now(),
             out: Vec::new(),
         }
     }
@@ -131,20 +137,13 @@ impl<H: Hands> Driver<H> {
             };
             match event {
                 Wake::Order(None) => return,
-                Wake::Order(Some(order)) => self.order(order),
-                Wake::Readable => {
-                    for _ in 0..BATCH {
-                        let Some((bytes, _)) = self.network.receive(&mut buffer) else { break };
-                        match self.keys.open(bytes) {
-                            Ok(packet) => {
-                                self.heard.insert(packet.from.node, now());
-                                let link = LinkId::default();
-                                self.handle(membership::Input::Packet { link, packet });
-                            }
-                            Err(rejected) => self.complain(rejected),
-                        }
+                Wake::Order(Some(order)) => {
+                    if now() >= self.read_at + PAUSE {
+                        self.listen(&mut buffer);
                     }
+                    self.order(order);
                 }
+                Wake::Readable => self.listen(&mut buffer),
                 Wake::ReadableOn(link) => {
                     for _ in 0..BATCH {
                         let Some((bytes, from)) = self.links.receive(link, &mut buffer) else { break };
@@ -159,6 +158,28 @@ impl<H: Hands> Driver<H> {
                     self.handle(membership::Input::Timeout);
                 }
             }
+        }
+    }
+
+    /// Takes in what the other speakers said, all of it before any timer.
+    fn listen(&mut self, buffer: &mut [u8]) {
+        let link = LinkId::default();
+        self.read_at = now();
+        let mut last = None;
+        for _ in 0..BATCH {
+            let Some((bytes, _)) = self.network.receive(buffer) else { break };
+            match self.keys.open(bytes) {
+                Ok(packet) => {
+                    self.heard.insert(packet.from.node, self.read_at);
+                    if let Some(before) = last.replace(packet) {
+                        self.drive(|machine, out| machine.handle_next(now(), link, before, out));
+                    }
+                }
+                Err(rejected) => self.complain(rejected),
+            }
+        }
+        if let Some(packet) = last {
+            self.handle(membership::Input::Packet { link, packet });
         }
     }
 
@@ -253,8 +274,12 @@ impl<H: Hands> Driver<H> {
     }
 
     fn handle(&mut self, input: membership::Input) {
+        self.drive(|machine, out| machine.handle(now(), input, out));
+    }
+
+    fn drive(&mut self, step: impl FnOnce(&mut Machine, &mut Vec<Output>)) {
         let mut out = std::mem::take(&mut self.out);
-        self.machine().handle(now(), input, &mut out);
+        step(&mut self.machine(), &mut out);
         for output in out.drain(..) {
             self.carry_out(output);
         }

@@ -221,12 +221,7 @@ impl Index {
             route: Arc::clone(&way.route),
             advertisement: Arc::clone(&way.advertisement),
         };
-        Ok(BgpAnnouncement {
-            addresses,
-            asks: asks.into_iter().map(ask).collect(),
-            peers,
-            unheard,
-        })
+        Ok(BgpAnnouncement { addresses, asks: asks.into_iter().map(ask).collect(), peers, unheard })
     }
 }
 
@@ -277,8 +272,7 @@ fn conflict(asks: &[(IpNet, &Way)]) -> Option<Conflict> {
             if one.route.local_pref == other.route.local_pref {
                 return None;
             }
-            let peer =
-                one.hearers(Family::of(prefix.addr())).find(|peer| other.peers.contains_key(*peer))?;
+            let peer = one.hearers(Family::of(prefix.addr())).find(|peer| other.peers.contains_key(*peer))?;
             Some(Conflict {
                 prefix: *prefix,
                 peer: peer.clone(),
