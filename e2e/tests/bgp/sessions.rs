@@ -81,6 +81,8 @@ pub(crate) fn both_families_go_over_a_session_of_either(world: &World) -> Result
                 frr.paths(&v4)?.is_empty(),
                 "IPv4 routes over a session of IPv6 only where both are asked for"
             );
+            let text = format!("no router is told of {} of Service default/{name}", room.address(1));
+            world.wait_session("node1", name, "True", &text)?;
         }
     }
     Ok(())
@@ -215,6 +217,8 @@ pub(crate) fn what_is_not_supported_yet_is_said(world: &World) -> Result<()> {
     room.peer(&json!({"vrf": "red"}))?;
     world.wait_session("node1", "vrf", "False", "sessions in a VRF (vrf \"red\") are not supported yet")?;
     world.wait_event("BGPPeer", "vrf", "are not supported yet")?;
+    room.service("vrf", &[room.address(1)], &json!({}))?;
+    world.wait_event("Service", "vrf", "Warning notAnnounced: Service \"default/vrf\" is not announced: no session is possible with the only BGPPeers that its BGPAdvertisements go to, vrf")?;
     world.k("delete bgppeer vrf -n metallb-system")?;
     wait_for("the condition to go", SOON, || {
         let found = world.session("node1", "vrf");

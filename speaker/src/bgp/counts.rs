@@ -86,14 +86,13 @@ impl BgpCounts {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The metrics of the session with the router at this address and port, shown from now on. What the session has
-    /// counted by now was for another one.
-    pub(super) fn session(&self, peer: &str, session: &Session) -> SessionCounts {
+    /// The metrics of a new session with the router at this address and port, shown from now on.
+    pub(super) fn session(&self, peer: &str) -> SessionCounts {
         let labels = [peer, ""];
         let mut users = self.users();
         *users.entry(peer.to_owned()).or_default() += 1;
         SessionCounts {
-            counted: values(session),
+            counted: [0; COUNTERS.len()],
             all: self.clone(),
             peer: peer.to_owned(),
             up: self.up.with(labels),
@@ -105,6 +104,13 @@ impl BgpCounts {
 }
 
 impl SessionCounts {
+    /// The same for a session that is not new: what it has counted by now was for another router.
+    #[must_use]
+    pub(super) fn beginning_now(mut self, session: &Session) -> Self {
+        self.counted = values(session);
+        self
+    }
+
     /// Shows the figures of this moment.
     pub(super) fn show(&mut self, session: &Session) {
         let rib::Counts { told, pending, .. } = session.rib().counts();
@@ -200,10 +206,10 @@ mod tests {
     fn series_stay_until_the_last_who_counts_for_the_router_is_gone() {
         let metrics = Metrics::new();
         let counts = BgpCounts::new(&metrics);
-        let mut old = counts.session("a", &session());
+        let mut old = counts.session("a");
         old.show(&with_opens(3));
         // Another task for the same router begins before the old one has ended.
-        let mut new = counts.session("a", &session());
+        let mut new = counts.session("a");
         drop(old);
         new.show(&with_opens(2));
         assert_eq!(opens(&metrics, "a"), Some(5));
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(opens(&metrics, "a"), None);
         assert!(!metrics.text().contains("metallb_bgp_session_up{"));
         // It comes back from the beginning.
-        let mut again = counts.session("a", &session());
+        let mut again = counts.session("a");
         again.show(&with_opens(1));
         assert_eq!(opens(&metrics, "a"), Some(1));
     }
@@ -220,13 +226,13 @@ mod tests {
     fn routers_that_swap_addresses_keep_their_series_and_each_counts_its_own() {
         let metrics = Metrics::new();
         let counts = BgpCounts::new(&metrics);
-        let (mut one, mut two) = (counts.session("a", &session()), counts.session("b", &session()));
+        let (mut one, mut two) = (counts.session("a"), counts.session("b"));
         let (first, second) = (with_opens(3), with_opens(5));
         one.show(&first);
         two.show(&second);
         assert_eq!((opens(&metrics, "a"), opens(&metrics, "b")), (Some(3), Some(5)));
-        one = counts.session("b", &first);
-        two = counts.session("a", &second);
+        one = counts.session("b").beginning_now(&first);
+        two = counts.session("a").beginning_now(&second);
         one.show(&first);
         two.show(&second);
         assert_eq!(

@@ -94,13 +94,12 @@ impl Driver {
             _ => Families::default(),
         };
         let shown = config.transport.peer;
-        let session = Session::new(*config, self.seed);
         let mut running = Running {
-            counts: self.counts.session(&shown.to_string(), &session),
-            session,
+            session: Session::new(*config, self.seed),
             wire: None,
             attempt: None,
             connections: 0,
+            counts: self.counts.session(&shown.to_string()),
             shown,
             words: String::new(),
             reported: None,
@@ -170,7 +169,8 @@ impl Running {
                 let peer = config.transport.peer;
                 self.handle(Input::Configure(config));
                 if peer != self.shown {
-                    self.counts = self.driver.counts.session(&peer.to_string(), &self.session);
+                    let counts = self.driver.counts.session(&peer.to_string());
+                    self.counts = counts.beginning_now(&self.session);
                     self.shown = peer;
                 }
             }

@@ -167,8 +167,9 @@ impl Core {
         }
         out.push(Effect::Configured(config.error_summary()));
         let takers = self.bgp.takers(&config);
-        let mut touched = self.index.set_config(config);
-        touched.extend(self.index.set_takers(takers));
-        touched
+        let by_config = self.index.set_config(config);
+        let by_takers = self.index.set_takers(takers);
+        // Either touches the same Services: all.
+        if by_config.is_empty() { by_takers } else { by_config }
     }
 }

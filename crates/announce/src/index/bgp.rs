@@ -51,8 +51,12 @@ pub(super) fn ways(
         let here = config.bgp_peers.values().filter(|peer| peer.matches_node(&node.labels));
         for peer in here.filter(|peer| advertisement.matches_peer(&peer.name)) {
             match takers.get(&peer.name) {
-                Some(families) => drop(way.peers.insert(peer.name.clone(), *families)),
-                None => drop(way.refused.insert(peer.name.clone())),
+                Some(families) => {
+                    way.peers.insert(peer.name.clone(), *families);
+                }
+                None => {
+                    way.refused.insert(peer.name.clone());
+                }
             }
         }
         way

@@ -143,7 +143,7 @@ impl Sessions {
         let views: BTreeMap<String, SessionView> = self
             .all
             .iter()
-            .map(|(peer, session)| (peer.clone(), session.view(self.unheard.get(peer).map(unheard))))
+            .map(|(peer, session)| (peer.clone(), session.view(self.unheard.get(peer))))
             .collect();
         let changed = self.shown != views;
         self.shown.clone_from(&views);
@@ -164,7 +164,7 @@ fn first(all: impl Iterator<Item = String>, count: usize) -> String {
 }
 
 /// What a session cannot tell, nor any other, in words.
-fn unheard(addresses: &BTreeSet<(IpAddr, ServiceKey)>) -> String {
+fn in_words(addresses: &BTreeSet<(IpAddr, ServiceKey)>) -> String {
     let names = addresses.iter().map(|(address, service)| format!("{address} of Service {service}"));
     let family = addresses.first().map(|(address, _)| Family::of(*address).to_string()).unwrap_or_default();
     format!(
@@ -175,8 +175,8 @@ fn unheard(addresses: &BTreeSet<(IpAddr, ServiceKey)>) -> String {
 }
 
 impl Session {
-    /// How it looks. `unheard` are addresses that it cannot tell, nor any other, in words.
-    fn view(&self, unheard: Option<String>) -> SessionView {
+    /// How it looks. `unheard` are addresses that it cannot tell, nor any other.
+    fn view(&self, unheard: Option<&BTreeSet<(IpAddr, ServiceKey)>>) -> SessionView {
         if let Some(reason) = &self.refused {
             return SessionView { up: false, reason: "NotSupported", message: reason.clone() };
         }
@@ -186,6 +186,7 @@ impl Session {
             (words, _) => words,
         };
         let warnings = report.warnings.iter().chain(&self.conflicts).filter(|_| report.up).chain(&self.hints);
+        let unheard = unheard.map(in_words);
         let warnings = warnings.chain(&unheard);
         let message =
             std::iter::once(words).chain(warnings.map(String::as_str)).collect::<Vec<_>>().join("; ");
