@@ -6,6 +6,7 @@ use e2e::wait_for;
 
 use crate::deaths::whole;
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
+use crate::choosing::status;
 use crate::watching::Moving;
 
 /// Every speaker is replaced, one after the other, and no client notices.
@@ -26,7 +27,10 @@ pub(crate) fn a_drained_node_hands_over_and_takes_nothing(world: &World) -> Resu
     let outcome = moving.flows_during(10, || {
         world.k(&format!("annotate node {first} metallb.io/drain=true"))?;
         let second = moving.wait_holder(|node| node != first)?;
-        world.wait_announcer_that("drained", &second, |node| node == second).map(drop)
+        world.wait_announcer_that("drained", &second, |node| node == second)?;
+        let status = status(world, "drained")?;
+        ensure!(status["cause"] == "HolderDrained" && status["formerNode"] == *first, "{status}");
+        Ok(())
     })?;
     none_lost(&outcome)?;
     // Nor does it take a new Service.

@@ -6,6 +6,7 @@
 #[path = "../common/suite.rs"]
 mod suite;
 
+mod choosing;
 mod deaths;
 mod handover;
 mod interfaces;
@@ -26,7 +27,7 @@ use crate::suite::{Shared, collect, trials};
 use crate::support::{SOON, World, file};
 
 /// How long the suite may take, with its images built.
-const BUDGET: Duration = Duration::from_secs(10 * 60);
+const BUDGET: Duration = Duration::from_secs(14 * 60);
 
 type Test = suite::Test<World>;
 
@@ -44,6 +45,13 @@ const THREE: &[&[(&str, Test)]] = &[
         a_cordon_changes_nothing,
         a_new_key_moves_nothing,
         speakers_on_fewer_nodes_go_on,
+    ),
+    tests!(choosing:
+        preferred_nodes_go_first_and_the_status_says_why_it_moves,
+        a_node_without_network_announces_nothing,
+        service_selectors_choose_and_those_left_out_are_told,
+        a_local_service_is_where_its_pod_is_in_every_family,
+        only_the_named_interfaces_answer_and_one_that_is_missing_is_told,
     ),
     tests!(interfaces: a_dead_interface_with_carrier_moves_its_addresses),
 ];
@@ -106,5 +114,8 @@ fn prepare(world: &World) -> Result<()> {
     world.kubectl(&["apply", "-f", &file("fixtures/workloads.yaml").display().to_string()])?;
     world.wait_available()?;
     world.apply(watching::POOLS)?;
-    world.k(&format!("rollout status deployment web --timeout={}s", SOON.as_secs() * 2)).map(drop)
+    for workload in ["web", "webserver"] {
+        world.k(&format!("rollout status deployment {workload} --timeout={}s", SOON.as_secs() * 2))?;
+    }
+    Ok(())
 }
