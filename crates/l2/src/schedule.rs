@@ -144,11 +144,12 @@ mod tests {
         let refresh = Duration::from_secs(60);
         for (family, series) in [(Family::V4, 5), (Family::V6, 3)] {
             let times = times_of(Schedule::starting(address(family), at(0), Some(refresh)), 0);
-            assert_eq!(times[..series], self::times(family, 0));
-            let (end, first) = (times[series - 1], times[series]);
-            assert!(first > end && first <= end + 60_000, "{end} {first}");
-            assert!(times[series..].windows(2).all(|pair| pair[1] - pair[0] == 60_000), "{times:?}");
-            assert!(times.len() >= series + 58, "{times:?}");
+            let (announced, refreshed) = times.split_at(series);
+            assert_eq!(announced, self::times(family, 0));
+            let (end, first) = (announced.last().expect("a series"), refreshed.first().expect("refreshes"));
+            assert!(first > end && *first <= end + 60_000, "{end} {first}");
+            assert!(refreshed.windows(2).all(|pair| matches!(pair, [a, b] if b - a == 60_000)), "{times:?}");
+            assert!(refreshed.len() >= 58, "{times:?}");
         }
     }
 
@@ -157,7 +158,7 @@ mod tests {
         let refresh = Duration::from_secs(256);
         let first = |number: u8| {
             let schedule = Schedule::starting(IpAddr::from([192, 0, 2, number]), at(0), Some(refresh));
-            times_of(schedule, 0)[GRATUITOUS_OFFSETS.len()]
+            *times_of(schedule, 0).get(GRATUITOUS_OFFSETS.len()).expect("a refresh")
         };
         let mut seconds: Vec<u64> = (0..=255).map(|number| first(number) / 1_000).collect();
         seconds.sort_unstable();
