@@ -149,6 +149,11 @@ pub struct Args {
           default_value = "false", default_missing_value = "true", hide_default_value = true, value_parser = BoolishValueParser::new())]
     pub bgp_notification_restart: bool,
 
+    /// Port of this node that routers may connect to, 179 as a rule, which takes the capability NET_BIND_SERVICE; 0 for none:
+    /// the speaker then connects and nobody else
+    #[arg(long, env = "METALLB_BGP_LISTEN_PORT", value_name = "PORT", default_value_t = 0)]
+    pub bgp_listen_port: u16,
+
     /// Namespace of frr-k8s; known for the sake of existing manifests and without effect: there is no frr-k8s
     #[arg(long, env = "FRRK8S_NAMESPACE", value_name = "NAME")]
     pub frrk8s_namespace: Option<String>,
@@ -272,9 +277,11 @@ impl Args {
             ("--port", self.metrics.port),
             ("--health-probe-port", self.health_probe_port),
             ("--ml-bindport", self.ml_bind_port),
+            ("--bgp-listen-port", self.bgp_listen_port),
         ];
         for (i, &(one, port)) in ports.iter().enumerate() {
-            if let Some(&(other, _)) = ports.iter().skip(i + 1).find(|(_, other)| *other == port) {
+            if let Some(&(other, _)) = ports.iter().skip(i + 1).find(|(_, other)| port != 0 && *other == port)
+            {
                 return Err(Nonsense::SamePort(one, other, port));
             }
         }

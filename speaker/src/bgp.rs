@@ -4,11 +4,14 @@
 //! BgpEffect ──Command──► Driver ──Input──► bgp::Session ──Output──► socket
 //!                          │  ▲                                       │
 //!          SessionReport ◄─┘  └──────────── bytes, deadlines ◄────────┘
+//!                             ▲
+//!                             └── connections of routers (listen), where they may connect
 //! ```
 
 mod counts;
 mod driver;
 mod forwarding;
+mod listen;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use std::time::Duration;
 use bgp::rib::Change;
 use bgp::session::Config;
 use metrics::Metrics;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -29,6 +33,7 @@ use crate::core::{BgpEffect, BgpInput, SessionReport};
 use counts::BgpCounts;
 use driver::Driver;
 use forwarding::Forwarding;
+use listen::{Guest, Guests, WAITING, listen};
 
 /// How long the end of all sessions may take: a few packets for each.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -67,12 +72,22 @@ pub type Report = (String, SessionReport);
 #[derive(Debug)]
 pub struct Peers {
     node: String,
-    tasks: BTreeMap<String, mpsc::UnboundedSender<Command>>,
+    tasks: BTreeMap<String, Task>,
+    /// The routers that may connect to us; nobody listens where there is no listener.
+    guests: watch::Sender<Guests>,
     reports: mpsc::UnboundedSender<Report>,
     counts: BgpCounts,
     forwarding: Forwarding,
     leaving: watch::Sender<Leaving>,
     goodbye: Goodbye,
+}
+
+/// How the task of a peer is reached.
+#[derive(Debug)]
+struct Task {
+    commands: mpsc::UnboundedSender<Command>,
+    connections: mpsc::Sender<TcpStream>,
+    hindrance: watch::Sender<Option<String>>,
 }
 
 /// The end of all tasks, to be waited for.
@@ -117,9 +132,11 @@ impl Peers {
     pub fn new(metrics: &Metrics, node: &str) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
         let (leaving, _) = watch::channel(Leaving::No);
+        let (guests, _) = watch::channel(Guests::new());
         let peers = Self {
             node: node.to_owned(),
             tasks: BTreeMap::new(),
+            guests,
             reports,
             counts: BgpCounts::new(metrics),
             forwarding: Forwarding::default(),
@@ -127,6 +144,15 @@ impl Peers {
             leaving,
         };
         (peers, receiver)
+    }
+
+    /// The same peers, whose routers may also connect to this port of the addresses from which they are reached. To be called
+    /// in a tokio runtime, before there are peers. What hinders is told in the log.
+    #[must_use]
+    pub fn listening(self, port: u16) -> Self {
+        // Ends with `guests`.
+        tokio::spawn(listen(port, self.guests.subscribe()));
+        self
     }
 
     /// What to wait for at the end.
@@ -160,30 +186,43 @@ impl Peers {
             let task = self.start(peer);
             self.tasks.insert(peer.to_owned(), task);
         }
-        let told = self.tasks.get(peer).is_some_and(|task| task.send(command).is_ok());
-        if !told {
+        let Some(task) = self.tasks.get(peer) else { return };
+        if let Command::Session(config) = &command {
+            let guest = Guest {
+                transport: config.transport.clone(),
+                connections: task.connections.clone(),
+                hindrance: task.hindrance.clone(),
+            };
+            self.guests.send_modify(|guests| drop(guests.insert(peer.to_owned(), guest)));
+        }
+        if task.commands.send(command).is_err() {
             debug!(peer, "the task of the session has ended");
         }
         if ends {
             self.tasks.remove(peer);
+            self.guests.send_modify(|guests| drop(guests.remove(peer)));
         }
     }
 
-    fn start(&self, peer: &str) -> mpsc::UnboundedSender<Command> {
+    fn start(&self, peer: &str) -> Task {
         let (sender, commands) = mpsc::unbounded_channel();
+        let (connections, incoming) = mpsc::channel(WAITING);
+        let (hindrance, hindered) = watch::channel(None);
         let mut hasher = DefaultHasher::new();
         (&self.node, peer).hash(&mut hasher);
         let driver = Driver {
             peer: peer.to_owned(),
             seed: hasher.finish(),
             commands,
+            incoming,
+            hindered,
             reports: self.reports.clone(),
             counts: self.counts.clone(),
             forwarding: self.forwarding.clone(),
             leaving: self.leaving.subscribe(),
         };
         self.goodbye.tasks.spawn(driver.run());
-        sender
+        Task { commands: sender, connections, hindrance }
     }
 }
 

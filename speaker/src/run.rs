@@ -48,12 +48,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let exclude = Exclude::read(&args.exclude_file)?;
     let settings =
         Settings { node: node.clone(), class: args.class(), ignore_exclude: args.ignore_exclude_lb };
-    let facts = NodeFacts {
-        name: node.clone(),
-        address: args.host_v4(),
-        notification_restart: args.bgp_notification_restart,
-        drain_time: Duration::from_secs(args.bgp_drain_time),
-    };
     let client = kube_ext::client().await?;
     info!(node, namespace, version = env!("CARGO_PKG_VERSION"), "speaker starts");
 
@@ -69,6 +63,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (bgp_status, bgp_status_inputs) = mpsc::unbounded_channel();
     let bgp_writer = StatusWriter::<ServiceBGPStatus>::new(client.clone(), &namespace, node.clone());
     let (peers, sessions) = Peers::new(&metrics, &node);
+    let peers = match args.bgp_listen_port {
+        0 => peers,
+        port => peers.listening(port),
+    };
     let goodbye = peers.goodbye();
     let (state, desired) = watch::channel(Desired::default());
     let state_writer = StateWriter::new(client.clone(), &namespace, node.clone());
@@ -86,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let roster = RosterWriter::new(client.clone(), &namespace, node.clone(), contact.ip());
     let (drained, is_drained) = watch::channel(false);
     let owner = Owner {
-        core: Core::new(settings, exclude, contact).on_node(facts),
+        core: Core::new(settings, exclude, contact).on_node(facts(&args, &node)),
         board,
         may_answer: failover.may_answer(),
         announcing: args.announcing(),
@@ -140,6 +138,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // The peers' tasks were left alone when the owner was dropped: each ends its session.
     goodbye.said().await;
     Ok(())
+}
+
+/// What of this node decides how its sessions are.
+fn facts(args: &Args, node: &str) -> NodeFacts {
+    NodeFacts {
+        name: node.to_owned(),
+        address: args.host_v4(),
+        notification_restart: args.bgp_notification_restart,
+        listens: args.bgp_listen_port != 0,
+        drain_time: Duration::from_secs(args.bgp_drain_time),
+    }
 }
 
 fn tell_of_flags(args: &Args) {

@@ -461,7 +461,9 @@ fn a_drain_that_is_called_off_moves_nothing_and_the_only_node_goes_on() {
     story.tell_at(Instant::default() + LEAST_DRAIN_TIME, Input::Timeout);
     assert_eq!(story.take(), ["drain true"]);
     // Another node comes: now it can be spared.
-    another_node().into_iter().for_each(|input| story.tell(input));
+    for input in another_node() {
+        story.tell(input);
+    }
     let lines = story.take();
     assert!(lines.contains(&"routes tor-a -10.20.30.1/32 -10.20.30.2/32".to_owned()), "{lines:?}");
 }

@@ -1,7 +1,7 @@
 //! The addresses of this host around a connection.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
@@ -24,6 +24,17 @@ struct Entry {
     interface: String,
     address: IpAddr,
     mask: IpAddr,
+}
+
+/// The address of this host from which `peer` is reached, as its routes are now. Nothing is sent. Fails where there is no
+/// route.
+pub fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr =
+        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    // The port is of no account: a connected socket of UDP has its addresses chosen and says nothing.
+    socket.connect((peer, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// Looks at the interface that has the address `local`, from which `peer` is reached.

@@ -6,14 +6,17 @@ use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The longest key of TCP MD5 signatures, in bytes (`TCP_MD5SIG_MAXKEYLEN`).
 pub const MAX_KEY: usize = 80;
 
 /// The class of service of routing protocols: CS6 (RFC 4594).
 const NETWORK_CONTROL: u32 = 0xc0;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 16;
 
 /// How to connect.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,15 +71,52 @@ pub async fn connect_tcp(options: &TcpOptions) -> io::Result<TcpStream> {
     if let Some(key) = &options.key {
         sign(&socket, options.peer.ip(), key)?;
     }
-    match options.peer {
-        SocketAddr::V4(_) => socket.set_tos_v4(NETWORK_CONTROL)?,
-        SocketAddr::V6(_) => socket.set_tclass_v6(NETWORK_CONTROL)?,
-    }
-    socket.set_tcp_nodelay(true)?;
+    prefer(&socket, options.peer)?;
     if let Some(source) = options.source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     TcpSocket::from_std_stream(socket.into()).connect(options.peer).await
+}
+
+/// Listens for connections to an address of this host, of which those from the hosts among `keys` have to be signed by their
+/// key. To be called in a tokio runtime.
+///
+/// Fails with `AddrInUse` where another program listens there, with `PermissionDenied` where the port takes a capability
+/// (below 1024: `NET_BIND_SERVICE`), with `AddrNotAvailable` where it is no address of this host, and with `InvalidInput`
+/// where a key is too long.
+pub fn listen_tcp<'a>(
+    address: SocketAddr,
+    keys: impl IntoIterator<Item = (IpAddr, &'a [u8])>,
+) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // Connections of a listener that was closed may live on.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    for (peer, key) in keys {
+        sign(&socket, peer, key)?;
+    }
+    prefer(&socket, address)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Gives a connection that came in what one that was opened has: its class of service, no delay, and the limit of hops.
+pub fn accepted_tcp(stream: &TcpStream, hops: Hops) -> io::Result<()> {
+    let (socket, peer) = (SockRef::from(stream), stream.peer_addr()?);
+    limit_hops(&socket, peer.ip(), hops)?;
+    prefer(&socket, peer)
+}
+
+/// Small messages leave at once, in the class of service of routing protocols.
+fn prefer(socket: &Socket, other: SocketAddr) -> io::Result<()> {
+    match other {
+        SocketAddr::V4(_) => socket.set_tos_v4(NETWORK_CONTROL)?,
+        SocketAddr::V6(_) => socket.set_tclass_v6(NETWORK_CONTROL)?,
+    }
+    socket.set_tcp_nodelay(true)
 }
 
 /// Limits how far away the other side of a socket may be.

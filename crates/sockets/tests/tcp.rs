@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use sockets::{Hops, TcpOptions, connect_tcp, limit_hops, nearby_addresses, sign};
+use sockets::{
+    Hops, TcpOptions, accepted_tcp, connect_tcp, limit_hops, listen_tcp, nearby_addresses, sign,
+    source_towards,
+};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -88,6 +91,43 @@ async fn a_connection_comes_from_the_source_address() {
     let error =
         connect_tcp(&TcpOptions { source, ..options(&listener) }).await.expect_err("no address of ours");
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+}
+
+#[tokio::test]
+async fn who_listens_asks_each_router_for_its_own_key() {
+    let (signing, plain): (IpAddr, IpAddr) =
+        ("127.0.0.7".parse().expect("an address"), "127.0.0.8".parse().expect("an address"));
+    let at = "127.0.0.1:0".parse().expect("an address");
+    let listener = listen_tcp(at, [(signing, &b"secret"[..])]).expect("listening");
+    for (source, key, answered) in [
+        (signing, Some("secret"), true),
+        (signing, Some("Secret"), false),
+        (signing, None, false),
+        (plain, None, true),
+    ] {
+        let key = key.map(|key| key.as_bytes().to_vec());
+        let options = TcpOptions { source: Some(source), key, ..options(&listener) };
+        assert_eq!(connects(&options).await, answered, "{options:?}");
+        if answered {
+            let (stream, from) = listener.accept().await.expect("a connection");
+            assert_eq!(from.ip(), source);
+            accepted_tcp(&stream, Hops::Limit(1)).expect("options");
+            assert_eq!(SockRef::from(&stream).ttl_v4().expect("an option"), 1);
+            assert!(stream.nodelay().expect("an option"));
+        }
+    }
+    let taken = listener.local_addr().expect("bound");
+    assert_eq!(listen_tcp(taken, []).expect_err("taken").kind(), ErrorKind::AddrInUse);
+    let foreign = "192.0.2.77:0".parse().expect("an address");
+    assert_eq!(listen_tcp(foreign, []).expect_err("not ours").kind(), ErrorKind::AddrNotAvailable);
+}
+
+#[test]
+fn a_host_is_reached_from_an_address_of_the_interface_that_leads_there() {
+    for (peer, source) in [("127.0.0.9", "127.0.0.1"), ("::1", "::1")] {
+        let source: IpAddr = source.parse().expect("an address");
+        assert_eq!(source_towards(peer.parse().expect("an address")).expect("a route"), source);
+    }
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn what_makes_no_sense_together_is_refused_with_the_cure() {
     for (words, bgp_type, text) in [
         (vec![], "frr-k8s-external", "METALLB_BGP_TYPE=\"frr-k8s-external\" is not known; set it to native"),
         (vec!["--port=17472"], "", "--port and --health-probe-port name the same port 17472"),
+        (vec!["--bgp-listen-port=9120"], "", "--port and --bgp-listen-port name the same port 9120"),
         (vec!["--ml-bindport=9120"], "", "--port and --ml-bindport name the same port 9120"),
         (vec![suites], "", "cipher suites cannot be configured with TLS 1.3"),
         (vec!["--tls-curve-preferences=4588"], "", "none of the groups of --tls-curve-preferences is served"),

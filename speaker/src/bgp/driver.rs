@@ -1,9 +1,10 @@
 //! The task of one peer: carries bytes and deadlines between a session and the network.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::Poll;
 
 use bgp::packet::Families;
 use bgp::rib::Change;
@@ -13,7 +14,7 @@ use bgp::session::{
 };
 use l2::Instant;
 use net::Family;
-use sockets::{Hops, TcpOptions, boot_time, connect_tcp, nearby_addresses};
+use sockets::{Hops, TcpOptions, accepted_tcp, boot_time, connect_tcp, nearby_addresses};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -41,6 +42,10 @@ pub(super) struct Driver {
     /// Spreads the timers of all sessions of all nodes.
     pub(super) seed: u64,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    /// Connections that the router opened.
+    pub(super) incoming: mpsc::Receiver<TcpStream>,
+    /// Why the router cannot connect, where that is for a user to mend.
+    pub(super) hindered: watch::Receiver<Option<String>>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) counts: BgpCounts,
     pub(super) forwarding: Forwarding,
@@ -52,7 +57,8 @@ pub(super) struct Driver {
 struct Running {
     driver: Driver,
     session: Session,
-    wire: Option<Wire>,
+    /// More than one for a moment, where both sides connect: the session decides which stays, and bounds their number.
+    wires: Vec<Wire>,
     attempt: Option<Attempt>,
     connections: u64,
     counts: SessionCounts,
@@ -67,10 +73,12 @@ struct Running {
 enum Event {
     Command(Option<Command>),
     Attempt(io::Result<TcpStream>),
-    Readable,
+    Incoming(TcpStream),
+    Readable(ConnectionId),
     Writable,
     Timeout,
     Leaving,
+    Hindered,
 }
 
 fn now() -> Instant {
@@ -96,7 +104,7 @@ impl Driver {
         let shown = config.transport.peer;
         let mut running = Running {
             session: Session::new(*config, self.seed),
-            wire: None,
+            wires: Vec::new(),
             attempt: None,
             connections: 0,
             counts: self.counts.session(&shown.to_string()),
@@ -140,6 +148,10 @@ impl Running {
                     return;
                 }
                 Event::Command(Some(command)) => {
+                    // Said before it, so that its routes leave as they are to be.
+                    if self.driver.leaving.has_changed().unwrap_or(false) {
+                        self.leave();
+                    }
                     self.command(command);
                     // All that is known goes before anything is told.
                     while let Ok(command) = self.driver.commands.try_recv() {
@@ -151,8 +163,9 @@ impl Running {
                     }
                 }
                 Event::Attempt(result) => self.attempted(result),
-                Event::Readable => self.read(&mut buffer),
-                Event::Writable | Event::Timeout => {}
+                Event::Incoming(stream) => self.came_in(stream),
+                Event::Readable(connection) => self.read(connection, &mut buffer),
+                Event::Writable | Event::Timeout | Event::Hindered => {}
                 Event::Leaving => self.leave(),
             }
             // Also where a router sends so much that it never is silence that the task waits for.
@@ -181,7 +194,7 @@ impl Running {
     /// Waits for what comes first. Bytes come before a deadline: a task that was held up would else take a living router
     /// for dead.
     async fn event(&mut self) -> Event {
-        let Self { driver, session, wire, attempt, .. } = self;
+        let Self { driver, session, wires, attempt, .. } = self;
         let wait = session.poll_timeout().map(|at| at.saturating_since(now()));
         let deadline = async {
             match wait {
@@ -195,27 +208,27 @@ impl Running {
                 None => pending().await,
             }
         };
-        let wire = wire.as_ref();
-        let readable = async {
-            match wire {
-                Some(wire) => wire.stream.readable().await,
-                None => pending().await,
+        // An error shows when the socket is read.
+        let ready = poll_fn(|context| {
+            for wire in wires.iter() {
+                if wire.stream.poll_read_ready(context).is_ready() {
+                    return Poll::Ready(Event::Readable(wire.id));
+                }
+                if !wire.is_drained() && wire.stream.poll_write_ready(context).is_ready() {
+                    return Poll::Ready(Event::Writable);
+                }
             }
-        };
-        let writable = async {
-            match wire.filter(|wire| !wire.is_drained()) {
-                Some(wire) => wire.stream.writable().await,
-                None => pending().await,
-            }
-        };
+            Poll::Pending
+        });
         tokio::select! {
             biased;
             command = driver.commands.recv() => Event::Command(command),
             // Without a sender the commands end, too.
             Ok(()) = driver.leaving.changed() => Event::Leaving,
-            // An error shows when the socket is read.
-            _ = readable => Event::Readable,
-            _ = writable => Event::Writable,
+            event = ready => event,
+            // Where nobody listens there is no sender.
+            Some(stream) = driver.incoming.recv() => Event::Incoming(stream),
+            Ok(()) = driver.hindered.changed() => Event::Hindered,
             result = attempt => Event::Attempt(result),
             () = deadline => Event::Timeout,
         }
@@ -230,13 +243,13 @@ impl Running {
                 Output::Connect(transport) => self.attempt = Some(Box::pin(connect(transport))),
                 Output::CancelConnect => self.attempt = None,
                 Output::Send { connection, bytes } => {
-                    if let Some(wire) = self.wire.as_mut().filter(|wire| wire.id == connection) {
+                    if let Some(wire) = self.wire(connection) {
                         wire.push(&bytes);
                     }
                 }
                 Output::Close { connection } => {
-                    if let Some(wire) = self.wire.take_if(|wire| wire.id == connection) {
-                        wire.close();
+                    if let Some(place) = self.wires.iter().position(|wire| wire.id == connection) {
+                        self.wires.remove(place).close();
                     }
                 }
                 Output::StateChanged { from, to, reason } => {
@@ -259,17 +272,36 @@ impl Running {
         }
     }
 
+    fn wire(&mut self, connection: ConnectionId) -> Option<&mut Wire> {
+        self.wires.iter_mut().find(|wire| wire.id == connection)
+    }
+
+    /// Takes a connection in; its number.
+    fn add(&mut self, stream: TcpStream) -> ConnectionId {
+        self.connections += 1;
+        let connection = ConnectionId(self.connections);
+        self.wires.push(Wire::new(connection, stream));
+        connection
+    }
+
+    /// The router connected to us.
+    fn came_in(&mut self, stream: TcpStream) {
+        let hops = hops(self.session.config().transport.ttl);
+        match accepted_tcp(&stream, hops).and_then(|()| local_addresses(&stream)) {
+            Ok(local) => {
+                let connection = self.add(stream);
+                self.handle(Input::Accepted { connection, local });
+            }
+            // It is over already.
+            Err(error) => debug!(peer = self.driver.peer, "a connection of the router broke: {error}"),
+        }
+    }
+
     fn attempted(&mut self, result: io::Result<TcpStream>) {
         self.attempt = None;
-        let connected = result.and_then(|stream| {
-            let (local, peer) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
-            Ok((local_addresses(local, peer)?, stream))
-        });
-        match connected {
+        match result.and_then(|stream| Ok((local_addresses(&stream)?, stream))) {
             Ok((local, stream)) => {
-                self.connections += 1;
-                let connection = ConnectionId(self.connections);
-                self.wire = Some(Wire::new(connection, stream));
+                let connection = self.add(stream);
                 self.handle(Input::Connected { connection, local });
             }
             Err(error) => self.handle(Input::ConnectFailed(connect_error(&error))),
@@ -287,9 +319,8 @@ impl Running {
     }
 
     /// Hands on what came.
-    fn read(&mut self, buffer: &mut [u8]) {
-        let Some(wire) = &self.wire else { return };
-        let connection = wire.id;
+    fn read(&mut self, connection: ConnectionId, buffer: &mut [u8]) {
+        let Some(wire) = self.wire(connection) else { return };
         match wire.stream.try_read(buffer) {
             Ok(0) => self.closed(connection, None),
             Ok(count) => {
@@ -303,19 +334,23 @@ impl Running {
     }
 
     fn closed(&mut self, connection: ConnectionId, error: Option<&str>) {
-        self.wire = None;
+        self.wires.retain(|wire| wire.id != connection);
         self.handle(Input::Closed { connection, error });
     }
 
     /// A deadline has come; what came before it counts first.
     fn timeout(&mut self) {
-        for _ in 0..LAST_READS {
-            let Some(wire) = self.wire.as_ref().filter(|_| self.is_due()) else { break };
-            let (connection, bytes) = (wire.id, wire.arrived());
-            if bytes.is_empty() {
-                break;
+        for connection in self.wires.iter().map(|wire| wire.id).collect::<Vec<_>>() {
+            for _ in 0..LAST_READS {
+                if !self.is_due() {
+                    return;
+                }
+                let Some(bytes) = self.wire(connection).map(|wire| wire.arrived()) else { break };
+                if bytes.is_empty() {
+                    break;
+                }
+                self.handle(Input::Received { connection, bytes: &bytes });
             }
-            self.handle(Input::Received { connection, bytes: &bytes });
         }
         if self.is_due() {
             self.handle(Input::Timeout);
@@ -328,15 +363,20 @@ impl Running {
 
     /// Writes, and asks for more routes as long as the socket takes them.
     fn pull(&mut self) {
-        while let Some(wire) = &mut self.wire {
-            let connection = wire.id;
+        for connection in self.wires.iter().map(|wire| wire.id).collect::<Vec<_>>() {
+            self.pull_to(connection);
+        }
+    }
+
+    fn pull_to(&mut self, connection: ConnectionId) {
+        while let Some(wire) = self.wire(connection) {
             match wire.flush() {
                 Ok(wrote) => {
                     let drained = wire.is_drained();
                     if wrote {
                         self.handle(Input::Written { connection });
                     }
-                    if !drained || !self.fill() {
+                    if !drained || self.session.connection() != Some(connection) || !self.fill(connection) {
                         return;
                     }
                 }
@@ -346,16 +386,14 @@ impl Running {
     }
 
     /// Takes messages about routes from the session; whether there were any.
-    fn fill(&mut self) -> bool {
+    fn fill(&mut self, connection: ConnectionId) -> bool {
         let mut filled = 0;
         while filled < BATCH
-            && let Some(wire) = &mut self.wire
             && let Some(message) = self.session.next_message(now())
+            && let Some(wire) = self.wire(connection)
         {
             filled += message.bytes.len();
-            if wire.id == message.connection {
-                wire.push(&message.bytes);
-            }
+            wire.push(&message.bytes);
         }
         filled > 0
     }
@@ -375,7 +413,11 @@ impl Running {
     fn report_words(&self, up: bool) -> String {
         match self.session.negotiated() {
             Some(terms) if up => format!("established with AS {} ({})", terms.peer_asn, terms.peer_id),
-            _ => self.words.clone(),
+            _ => match self.driver.hindered.borrow().as_ref() {
+                Some(hindrance) if self.words.is_empty() => hindrance.clone(),
+                Some(hindrance) => format!("{}; {hindrance}", self.words),
+                None => self.words.clone(),
+            },
         }
     }
 
@@ -385,6 +427,7 @@ impl Running {
         }
         let mut warnings: Vec<String> =
             [Family::V4, Family::V6].into_iter().filter_map(|family| self.session.untold(family)).collect();
+        warnings.extend(self.driver.hindered.borrow().clone());
         let refused = self.session.rib().counts().refused;
         if refused > 0 {
             warnings.push(format!(
@@ -401,17 +444,22 @@ async fn connect(transport: Transport) -> io::Result<TcpStream> {
         peer: transport.peer,
         source: transport.source,
         key: transport.password.map(String::into_bytes),
-        hops: match transport.ttl {
-            Ttl::System => Hops::System,
-            Ttl::Hops(hops) => Hops::Limit(hops),
-            Ttl::Security(hops) => Hops::Security(hops),
-        },
+        hops: hops(transport.ttl),
         device: transport.device,
     };
     connect_tcp(&options).await
 }
 
-fn local_addresses(connection: IpAddr, peer: IpAddr) -> io::Result<LocalAddresses> {
+fn hops(ttl: Ttl) -> Hops {
+    match ttl {
+        Ttl::System => Hops::System,
+        Ttl::Hops(hops) => Hops::Limit(hops),
+        Ttl::Security(hops) => Hops::Security(hops),
+    }
+}
+
+fn local_addresses(stream: &TcpStream) -> io::Result<LocalAddresses> {
+    let (connection, peer) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
     let nearby = nearby_addresses(connection, peer)?;
     Ok(LocalAddresses { connection, v4: nearby.v4, v6: nearby.v6, link_local: nearby.link_local })
 }

@@ -250,15 +250,16 @@ impl Core {
     pub(super) fn settle_bgp(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let mut changed: BTreeSet<String> = BTreeSet::new();
         let stale = std::mem::take(&mut self.bgp.stale);
+        // Before routes that come back: they are not to carry the community any more.
+        let draining = self.index.own_node().is_some_and(|node| node.draining);
+        if std::mem::replace(&mut self.bgp.draining, draining) != draining {
+            out.push(Effect::Bgp(BgpEffect::Drain(draining)));
+        }
         for (peer, changes) in self.bgp.tables.take_changes() {
             changed.insert(peer.clone());
             out.push(Effect::Bgp(BgpEffect::Routes { peer, changes }));
         }
         if stale {
-            let draining = self.index.own_node().is_some_and(|node| node.draining);
-            if std::mem::replace(&mut self.bgp.draining, draining) != draining {
-                out.push(Effect::Bgp(BgpEffect::Drain(draining)));
-            }
             self.set_peers(now, out);
         }
         if stale || !changed.is_empty() && self.index.has_different_preferences() {
@@ -285,6 +286,9 @@ impl Core {
                 audiences.insert(peer.name.clone(), self.index.bgp_advertisements_to(&peer.name));
             }
             setups.insert(peer.name.clone(), setup);
+        }
+        if self.bgp.node.listens {
+            peer::note_ambiguous(&mut setups);
         }
         let services = self
             .bgp

@@ -338,6 +338,11 @@ impl Session {
         self.established().and_then(|connection| connection.negotiated.as_ref())
     }
 
+    /// The connection of the established session: the one that [`next_message`](Self::next_message) is for.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.established().map(|connection| connection.id)
+    }
+
     /// What it is to be.
     pub fn config(&self) -> &Config {
         &self.config

@@ -1,5 +1,8 @@
 //! Sessions over the loopback interface, with a router played by the test.
 
+mod hostile;
+mod incoming;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,15 +144,20 @@ impl Router {
         self.maybe_next().await.expect("the connection goes on")
     }
 
-    /// The prefixes that the next UPDATE announces and withdraws.
-    async fn update(&mut self) -> (Vec<String>, Vec<String>) {
+    /// The next message, which is an UPDATE.
+    async fn whole_update(&mut self) -> Update {
         let (kind, body) = self.next().await;
         assert_eq!(kind, MessageType::Update);
         let context =
             Context { four_octet_as: true, internal: false, families: FAMILIES, extended_next_hop: false };
-        let received = Update::parse(&body, context).expect("valid");
+        Update::parse(&body, context).expect("valid").update
+    }
+
+    /// The prefixes that the next UPDATE announces and withdraws.
+    async fn update(&mut self) -> (Vec<String>, Vec<String>) {
+        let update = self.whole_update().await;
         let text = |prefixes: &[IpNet]| prefixes.iter().map(ToString::to_string).collect();
-        (text(&received.update.announced), text(&received.update.withdrawn))
+        (text(&update.announced), text(&update.withdrawn))
     }
 
     async fn notification(&mut self) -> Notification {
@@ -292,15 +300,33 @@ async fn routers_are_asked_to_take_other_ways_before_routes_go() {
     let mut router = fixture.establish(false).await;
     assert_eq!(router.update().await.0, ["192.0.2.1/32"]);
     let goodbye = fixture.peers.goodbye();
-    let ((), (kind, body)) = tokio::join!(goodbye.announced(Duration::from_millis(1)), router.next());
-    assert_eq!(kind, MessageType::Update);
-    let context =
-        Context { four_octet_as: true, internal: false, families: FAMILIES, extended_next_hop: false };
-    let update = Update::parse(&body, context).expect("valid").update;
+    let ((), update) = tokio::join!(goodbye.announced(Duration::from_millis(1)), router.whole_update());
     assert_eq!(update.attributes.communities, [Community::GRACEFUL_SHUTDOWN]);
     assert_eq!(update.announced.len(), 1, "it is still there");
     fixture.peers.carry_out(BgpEffect::Drain(false));
     assert_eq!(router.update().await.0, ["192.0.2.1/32"], "and stays after all");
     drop(fixture.peers);
     assert_eq!(router.notification().await.error, ErrorCode::ADMINISTRATIVE_SHUTDOWN);
+}
+
+#[tokio::test]
+async fn routes_that_come_back_after_a_drain_are_as_ever() {
+    let mut fixture = Fixture::new().await;
+    fixture.start(false);
+    let mut router = fixture.establish(false).await;
+    fixture.report("up", |report| report.up).await;
+    for (drain, prefix, communities) in
+        [(true, "192.0.2.1/32", &[Community::GRACEFUL_SHUTDOWN][..]), (false, "192.0.2.2/32", &[])]
+    {
+        fixture.tell(routes(&["192.0.2.1/32"], false));
+        fixture.peers.carry_out(BgpEffect::Drain(drain));
+        fixture.tell(routes(&[prefix], true));
+        loop {
+            let update = router.whole_update().await;
+            if update.announced == [prefix.parse::<IpNet>().expect("a prefix")] {
+                assert_eq!(update.attributes.communities, communities, "{drain}");
+                break;
+            }
+        }
+    }
 }

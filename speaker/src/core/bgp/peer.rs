@@ -58,6 +58,8 @@ pub struct NodeFacts {
     pub address: Option<Ipv4Addr>,
     /// Whether routes are to outlive NOTIFICATIONs where they outlive restarts (RFC 8538).
     pub notification_restart: bool,
+    /// Whether routers may connect to this node, too.
+    pub listens: bool,
     /// How long routers have to take other ways before this node, being drained, withdraws its routes; not less than
     /// [`LEAST_DRAIN_TIME`](super::LEAST_DRAIN_TIME).
     pub drain_time: Duration,
@@ -125,7 +127,7 @@ fn config(
         hold_time: peer.timers.map_or(DEFAULT_HOLD_TIME, |timers| timers.hold),
         keepalive_time: peer.timers.map_or(DEFAULT_KEEPALIVE_TIME, |timers| timers.keepalive),
         connect_time: peer.connect_time.unwrap_or(DEFAULT_CONNECT_TIME),
-        opening: Opening::Active,
+        opening: if node.listens { Opening::Both } else { Opening::Active },
         graceful_restart: peer
             .graceful_restart
             .then_some(RestartConfig { time: DEFAULT_RESTART_TIME, notification: node.notification_restart }),
@@ -184,6 +186,26 @@ fn hints(peer: &BgpPeer) -> Vec<String> {
         );
     }
     hints
+}
+
+/// Notes where routers cannot be told apart by their address when they connect to this node.
+pub(super) fn note_ambiguous(setups: &mut BTreeMap<String, Setup>) {
+    let mut names: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    for (name, setup) in setups.iter() {
+        if let Setup::Session { config, .. } = setup {
+            names.entry(config.transport.peer.ip()).or_default().push(name.clone());
+        }
+    }
+    for (address, names) in names.into_iter().filter(|(_, names)| names.len() > 1) {
+        for name in &names {
+            if let Some(Setup::Session { hints, .. }) = setups.get_mut(name) {
+                hints.push(format!(
+                    "connections that come from {address} are not taken: BGPPeers {} have that address",
+                    names.join(", ")
+                ));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -325,6 +347,22 @@ mod tests {
                 Setup::Refused(reason) => panic!("{reason}"),
             }
         }
+    }
+
+    #[test]
+    fn routers_of_one_address_cannot_be_told_apart_when_they_connect() {
+        let setups = [("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.1")];
+        let mut setups: BTreeMap<String, Setup> = setups
+            .map(|(name, address)| (name.to_owned(), of(&json!({"peerAddress": address}))))
+            .into_iter()
+            .collect();
+        note_ambiguous(&mut setups);
+        let hints = |name: &str| match &setups[name] {
+            Setup::Session { hints, .. } => hints.join("; "),
+            Setup::Refused(reason) => reason.clone(),
+        };
+        let told = "connections that come from 192.0.2.1 are not taken: BGPPeers a, c have that address";
+        assert_eq!([hints("a"), hints("b"), hints("c")], [told, "", told]);
     }
 
     #[test]
