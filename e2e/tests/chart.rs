@@ -122,6 +122,8 @@ fn every_value_has_the_effect_of_its_field() {
             "resources": {"limits": {"cpu": "300m"}, "requests": {"memory": "32Mi"}},
         })
     };
+    let mut speaker = values("speaker");
+    speaker["bgp"] = json!({"listen": true, "notificationRestart": true});
     let mut controller = values("controller");
     controller["replicas"] = 2.into();
     let spec = json!({
@@ -130,10 +132,11 @@ fn every_value_has_the_effect_of_its_field() {
         "speakerTolerations": toleration, "controllerTolerations": toleration,
         "controllerConfig": config("controller"), "speakerConfig": config("speaker"),
         "failover": {"profile": "Relaxed", "onQuorumLoss": "Announce"},
+        "bgp": {"listen": true, "notificationRestart": true},
     });
     let values = json!({
         "failover": {"profile": "Relaxed", "onQuorumLoss": "Announce"},
-        "loadBalancerClass": "example.com/class", "controller": controller, "speaker": values("speaker"),
+        "loadBalancerClass": "example.com/class", "controller": controller, "speaker": speaker,
         "prometheus": {"serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}, "dashboard": {"enabled": true}},
     });
     let extras = Extras {

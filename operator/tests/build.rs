@@ -178,10 +178,30 @@ fn annotations_are_put_on_the_pods_and_not_on_the_workload() {
 fn empty_settings_are_no_settings() {
     let empty = json!({
         "bgpBackend": "", "nodeSelector": {}, "speakerTolerations": [], "controllerTolerations": [],
-        "loadBalancerClass": "", "logLevel": "info",
+        "loadBalancerClass": "", "logLevel": "info", "bgp": {"listen": false},
         "speakerConfig": {"priorityClassName": "", "runtimeClassName": "", "annotations": {}}, "controllerConfig": {},
     });
     assert_eq!(objects(empty), objects(json!({})));
+}
+
+#[test]
+fn a_speaker_that_listens_has_the_capability_for_it_and_no_other_has() {
+    for (spec, port, capabilities) in [
+        (json!({}), false, json!(["NET_RAW"])),
+        (json!({"bgp": {"listen": false}}), false, json!(["NET_RAW"])),
+        (json!({"bgp": {"listen": true}}), true, json!(["NET_RAW", "NET_BIND_SERVICE"])),
+    ] {
+        let built = objects(spec.clone());
+        let container = &built["speaker"]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["securityContext"]["capabilities"]["add"], capabilities, "{spec}");
+        assert_eq!(container["args"].to_string().contains("--bgp-listen-port=179"), port, "{spec}");
+        assert_eq!(built["controller"], objects(json!({}))["controller"], "{spec}");
+    }
+    let built = objects(json!({"bgp": {"notificationRestart": true}}));
+    let container = &built["speaker"]["spec"]["template"]["spec"]["containers"][0];
+    let arguments =
+        ["--port=9120", "--health-probe-port=17472", "--log-level=info", "--bgp-notification-restart"];
+    assert_eq!(container["args"], json!(arguments));
 }
 
 #[test]

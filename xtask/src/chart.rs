@@ -16,6 +16,8 @@ use crate::workspace;
 
 /// The namespace in the files, and what Helm calls its own.
 const NAMESPACE: (&str, &str) = ("metallb-system", "{{ .Release.Namespace }}");
+/// The port of BGP, as the operator has it.
+const BGP_PORT: u16 = 179;
 /// Files of `config/` with what the programs may do; the operator is none of them.
 const ROLES: [&str; 4] =
     ["controller.yaml", "speaker.yaml", "webhook-server.yaml", "webhook-certificate.yaml"];
@@ -143,7 +145,15 @@ fn workload(mut object: Value) -> Result<Value> {
     arguments[level] = format!("@@level {component}").into();
     arguments.insert(level + 1, "@@class".into());
     if component == "speaker" {
-        arguments.insert(level + 2, "@@failover".into());
+        let conditions = [
+            "@@failover".to_owned(),
+            format!("@@if speaker.bgp.listen --bgp-listen-port={BGP_PORT}"),
+            "@@if speaker.bgp.notificationRestart --bgp-notification-restart".to_owned(),
+        ];
+        arguments.splice(level + 2..level + 2, conditions.map(Value::from));
+        let capabilities = container["securityContext"]["capabilities"]["add"].as_array_mut();
+        let capabilities = capabilities.context("the speaker has no capabilities")?;
+        capabilities.push("@@if speaker.bgp.listen NET_BIND_SERVICE".into());
     }
     Ok(object)
 }
@@ -188,6 +198,10 @@ fn fill(line: &str) -> Result<String> {
             "{indent}{{{{- with .Values.loadBalancerClass }}}}\n{before}--lb-class={{{{ . }}}}\n{indent}{{{{- end }}}}"
         ),
         "failover" => failover(&indent, before),
+        "if" => {
+            let (value, text) = value.split_once(' ').context("a condition without a text")?;
+            format!("{indent}{{{{- if .Values.{value} }}}}\n{before}{text}\n{indent}{{{{- end }}}}")
+        }
         "with" => format!(
             "{indent}{{{{- with .Values.{value} }}}}\n{before}{{{{- toYaml . | nindent {deeper} }}}}\n{indent}{{{{- end }}}}"
         ),
@@ -279,6 +293,7 @@ mod tests {
             ("a: b", "a: b"),
             ("  replicas: \"@@value controller.replicas\"", "  replicas: {{ .Values.controller.replicas }}"),
             ("  - \"@@level speaker\"", "  - --log-level={{ .Values.speaker.logLevel }}"),
+            ("  - \"@@if a.b --c=1\"", "  {{- if .Values.a.b }}\n  - --c=1\n  {{- end }}"),
             (
                 "  resources: \"@@with speaker.resources\"",
                 "  {{- with .Values.speaker.resources }}\n  resources: {{- toYaml . | nindent 4 }}\n  {{- end }}",

@@ -38,7 +38,7 @@ pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
 };
 pub use metallb::{
-    Config, Failover, FailoverProfile, FrrK8sConfig, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus,
+    Bgp, Config, Failover, FailoverProfile, FrrK8sConfig, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus,
     OnQuorumLoss,
 };
 pub use service_bgp_status::{ServiceBGPStatus, ServiceBGPStatusSpec, ServiceBGPStatusStatus};

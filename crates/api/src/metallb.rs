@@ -72,6 +72,9 @@ pub struct MetalLBSpec {
     /// How fast the speakers find that one of them has failed, and what they do without a majority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// How the speakers speak BGP, beyond what each BGPPeer says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<Bgp>,
     /// Settings of frr-k8s, accepted for manifests that carry them.
     #[serde(rename = "frrk8sConfig", default, skip_serializing_if = "Option::is_none")]
     pub frrk8s_config: Option<FrrK8sConfig>,
@@ -114,6 +117,20 @@ pub struct Failover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::on_quorum_loss")]
     pub on_quorum_loss: Option<OnQuorumLoss>,
+}
+
+/// Bgp says how the speakers speak BGP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bgp {
+    /// Whether routers may connect to the speakers, which else only connect to them. The speakers then listen at port 179
+    /// of the addresses from which the routers of BGPPeers are reached, and get the capability NET_BIND_SERVICE for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<bool>,
+    /// Whether routers that keep routes over a restart of a speaker (enableGracefulRestart) keep them after errors, too, a
+    /// silent speaker among them (RFC 8538). A node that dies then costs traffic for as long as they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification_restart: Option<bool>,
 }
 
 /// FailoverProfile is how fast a failure is found.

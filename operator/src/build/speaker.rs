@@ -17,6 +17,9 @@ const CONTROL_PLANE_TAINTS: [&str; 2] =
 /// Where a speaker keeps what must survive its restart.
 const STATE_PATH: &str = "/var/lib/metallb";
 
+/// The port of BGP.
+const BGP_PORT: u16 = 179;
+
 /// Where the speakers' common key is mounted.
 const SECRET_KEY_PATH: &str = "/etc/ml_secret_key";
 
@@ -83,9 +86,12 @@ fn container(frame: &Frame<'_>) -> Container {
             pod::port("memberlist-tcp", "TCP", environment.member_port),
             pod::port("memberlist-udp", "UDP", environment.member_port),
         ]),
-        // Raw sockets for ARP and NDP are all it needs of root; a capability on the file would not survive
-        // allowPrivilegeEscalation: false.
-        security_context: Some(SecurityContext { run_as_user: Some(0), ..pod::confined(&["NET_RAW"]) }),
+        // Raw sockets for ARP and NDP are all it needs of root, and a low port where routers connect to it; a capability
+        // on the file would not survive allowPrivilegeEscalation: false.
+        security_context: Some(SecurityContext {
+            run_as_user: Some(0),
+            ..pod::confined(if listens(frame) { &["NET_RAW", "NET_BIND_SERVICE"] } else { &["NET_RAW"] })
+        }),
         volume_mounts: Some(vec![
             mount("memberlist", SECRET_KEY_PATH),
             mount(EXCLUDE_L2, "/etc/metallb"),
@@ -111,7 +117,18 @@ fn arguments(frame: &Frame<'_>) -> Vec<String> {
         OnQuorumLoss::Silent => {}
         OnQuorumLoss::Announce => arguments.push("--on-quorum-loss=announce".to_owned()),
     }
+    if listens(frame) {
+        arguments.push(format!("--bgp-listen-port={BGP_PORT}"));
+    }
+    if spec.bgp.as_ref().and_then(|bgp| bgp.notification_restart).unwrap_or_default() {
+        arguments.push("--bgp-notification-restart".to_owned());
+    }
     arguments
+}
+
+/// Whether routers may connect to the speakers.
+fn listens(frame: &Frame<'_>) -> bool {
+    frame.metallb.spec.bgp.as_ref().and_then(|bgp| bgp.listen).unwrap_or_default()
 }
 
 fn pod() -> PodSpec {

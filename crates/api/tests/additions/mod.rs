@@ -20,6 +20,7 @@ pub(crate) enum Addition {
 pub(crate) const ADDITIONS: &[(&str, &str, &str, Addition)] = &[
     ("MetalLB", "v1beta1", "spec.controllerReplicas", Field),
     ("MetalLB", "v1beta1", "spec.failover", Field),
+    ("MetalLB", "v1beta1", "spec.bgp", Field),
     ("ServiceL2Status", "v1beta1", "status.cause", Field),
     ("ServiceL2Status", "v1beta1", "status.formerNode", Field),
     ("IPAddressPool", "v1beta1", "spec.addresses", MaxItems(10_000)),
