@@ -75,6 +75,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) asn: u32,
     /// The neighbors' AS, as `remote-as` takes it.
     pub(crate) remote: &'a str,
+    /// Whether the router connects, at the port of BGP, and listens to nobody; else it is the other way round.
+    pub(crate) active: bool,
     /// Further lines about all neighbors, which are the peer group `nodes`.
     pub(crate) lines: &'a [&'a str],
     /// Words before bgpd's own, for another network namespace, where there is no zebra.
@@ -87,7 +89,7 @@ impl<'a> Settings<'a> {
     /// A router of another AS than the nodes.
     pub(crate) fn new(name: &'a str, port: u16) -> Self {
         let neighbors = Vec::new();
-        Self { name, port, asn: ASN, remote: "64512", lines: &[], prefix: &[], neighbors }
+        Self { name, port, asn: ASN, remote: "64512", active: false, lines: &[], prefix: &[], neighbors }
     }
 }
 
@@ -114,11 +116,14 @@ impl Frr {
         let mut text = format!(
             "log file {}/log\nrouter bgp {}\n bgp router-id 192.0.2.254\n no bgp ebgp-requires-policy\n \
              no bgp default ipv4-unicast\n neighbor nodes peer-group\n neighbor nodes remote-as {}\n \
-             neighbor nodes passive\n neighbor nodes disable-connected-check\n",
+             neighbor nodes disable-connected-check\n",
             folder.display(),
             settings.asn,
             settings.remote
         );
+        if !settings.active {
+            text += " neighbor nodes passive\n";
+        }
         for line in settings.lines {
             text += &format!(" {line}\n");
         }
@@ -132,7 +137,8 @@ impl Frr {
         }
         let file = |name: &str| folder.join(name).display().to_string();
         fs::write(folder.join("bgpd.conf"), text).context("writing bgpd.conf")?;
-        let port = settings.port.to_string();
+        // At port 0 nobody listens.
+        let port = if settings.active { 0 } else { settings.port }.to_string();
         let folder_of_sockets = world.zebra.sockets(settings.name)?;
         let (configuration, pid, sockets) =
             (file("bgpd.conf"), file("bgpd.pid"), folder_of_sockets.display().to_string());

@@ -9,12 +9,14 @@ mod suite;
 
 #[path = "../common/rights.rs"]
 mod audit;
+mod drains;
 mod frr;
 mod others;
 mod restarts;
 mod rights;
 mod routes;
 mod sessions;
+mod settings;
 mod support;
 
 use std::process::ExitCode;
@@ -28,8 +30,8 @@ use libtest_mimic::Arguments;
 use crate::suite::{Shared, collect, trials};
 use crate::support::{NAMESPACE, ROLLOUT, World, file};
 
-/// How long the suite may take, with its images built.
-const BUDGET: Duration = Duration::from_secs(6 * 60);
+/// How long the suite may take, with its images built; two minutes of it are one restart time.
+const BUDGET: Duration = Duration::from_secs(10 * 60);
 
 type Test = suite::Test<World>;
 
@@ -56,14 +58,22 @@ const TOGETHER: [&[(&str, Test)]; 3] = [
         selectors_choose_nodes_peers_and_services,
         a_local_service_is_announced_where_its_pods_are,
         a_service_that_goes_to_no_router_is_told_so,
+        a_service_may_be_announced_by_both_protocols,
     ),
 ];
 
-/// Tests that end or stop a speaker, and one that looks back at what all of them did.
-const ALONE: [&[(&str, Test)]; 2] = [
+/// Tests that end or stop speakers, or drain a node, and one that looks back at what all of them did.
+const ALONE: [&[(&str, Test)]; 4] = [
     tests!(restarts:
         routes_outlive_a_restart_where_that_is_agreed,
         the_routes_of_a_speaker_that_stands_still_go_within_the_hold_time,
+    ),
+    tests!(drains:
+        routes_of_a_drained_node_are_announced_as_going_and_then_go,
+    ),
+    tests!(settings:
+        a_router_may_connect_and_nobody_else,
+        routes_of_a_silent_node_outlive_the_hold_time_where_that_is_wanted,
     ),
     tests!(rights: no_request_is_forbidden_and_the_rights_for_bgp_are_used),
 ];

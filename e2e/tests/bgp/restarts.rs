@@ -62,23 +62,31 @@ pub(crate) fn routes_outlive_a_restart_where_that_is_agreed(world: &World) -> Re
     Ok(())
 }
 
-/// A speaker that stands still loses its routes at the router within the hold time, and gets them back.
+/// A speaker that stands still loses its routes at the router within the hold time, and gets them back. So it is with graceful
+/// restart, too: without RFC 8538 routes do not outlive the router's NOTIFICATION.
 pub(crate) fn the_routes_of_a_speaker_that_stands_still_go_within_the_hold_time(world: &World) -> Result<()> {
-    let room = Room::new(world, "still")?;
-    let frr = room.frr(&[])?;
+    let (room, kept) = (Room::new(world, "still")?, Room::new(world, "still-graceful")?);
+    let (frr, helper) = (room.frr(&[])?, kept.frr(&[])?);
     room.peer(&json!({"holdTime": "3s", "keepaliveTime": "1s"}))?;
+    kept.peer(&json!({"holdTime": "3s", "keepaliveTime": "1s", "enableGracefulRestart": true}))?;
     room.service("still", &[room.address(1)], &json!({}))?;
-    let prefix = format!("{}/32", room.address(1));
+    kept.service("still-graceful", &[kept.address(1)], &json!({}))?;
+    let (prefix, kept_prefix) = (format!("{}/32", room.address(1)), format!("{}/32", kept.address(1)));
     room.wait_by_all(&frr, &prefix)?;
+    kept.wait_by_all(&helper, &kept_prefix)?;
     let signal = |signal: &str| {
         let words = ["sh", "-c", &format!("kill {signal} $(pgrep -x speaker)")];
         world.cluster.run("node3", &words).map(drop)
     };
     signal("-STOP")?;
-    let gone = frr.wait_next_hops_within(&prefix, &["192.0.2.11", "192.0.2.12"], Duration::from_secs(6));
+    let others = ["192.0.2.11", "192.0.2.12"];
+    let gone = frr.wait_next_hops_within(&prefix, &others, Duration::from_secs(6));
+    let gone =
+        gone.and_then(|()| helper.wait_next_hops_within(&kept_prefix, &others, Duration::from_secs(3)));
     signal("-CONT")?;
     gone?;
     room.wait_by_all(&frr, &prefix)?;
+    kept.wait_by_all(&helper, &kept_prefix)?;
     world.wait_session("node3", "still", "True", "established")?;
     wait_for("an event", SOON, || {
         let events = world.events("BGPPeer", "still")?;

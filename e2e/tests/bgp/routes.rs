@@ -142,6 +142,59 @@ pub(crate) fn a_local_service_is_announced_where_its_pods_are(world: &World) -> 
     Ok(())
 }
 
+/// Routers have the route by all nodes, and hosts on the LAN find the address on one of them.
+pub(crate) fn a_service_may_be_announced_by_both_protocols(world: &World) -> Result<()> {
+    let room = Room::new(world, "both")?;
+    let pools = json!({"ipAddressPools": ["both"]});
+    world.resource("v1beta1", "L2Advertisement", "both", &pools)?;
+    let frr = room.frr(&[])?;
+    room.peer(&json!({}))?;
+    room.service("both", &[room.address(1)], &json!({}))?;
+    let (address, prefix) = (room.address(1), format!("{}/32", room.address(1)));
+    room.wait_by_all(&frr, &prefix)?;
+    let arp = || -> Result<bool> {
+        let words = ["arping", "-c", "1", "-w", "1", "-r", "-i", "eth0", &address];
+        Ok(!world.cluster.exec("client", &words)?.stdout.is_empty())
+    };
+    wait_for("an answer to ARP", SOON, || {
+        ensure!(arp()?, "nobody has {address}; events: {:?}", world.events("Service", "both")?);
+        Ok(())
+    })?;
+    wait_for("the status of both protocols", SOON, || {
+        let lines = world.announcers("both")?;
+        ensure!(lines == ["node1: both", "node2: both", "node3: both"], "{lines:?}");
+        let labels = "metallb.io/service-name=both,metallb.io/service-namespace=default";
+        let list = world.get(&format!("servicel2statuses -A -l {labels}"))?;
+        ensure!(list["items"].as_array().map(Vec::len) == Some(1), "{list}");
+        Ok(())
+    })?;
+    for protocol in ["layer2", "bgp"] {
+        world.wait_event("Service", "both", &format!("with protocol \"{protocol}\""))?;
+    }
+    // As a host on the LAN, without the router in between.
+    world.cluster.run("client", &["ip", "route", "add", &address, "dev", "eth0"])?;
+    wait_for(&format!("an answer from {address}"), SOON, || world.fetch(&address))?;
+    world.cluster.run("client", &["ip", "route", "del", &address, "dev", "eth0"])?;
+    // Each goes without the other.
+    world.k("delete l2advertisement both -n metallb-system")?;
+    wait_for("silence", SOON, || {
+        ensure!(!arp()?, "{address} is answered for");
+        Ok(())
+    })?;
+    room.wait_by_all(&frr, &prefix)?;
+    world.resource("v1beta1", "L2Advertisement", "both", &pools)?;
+    wait_for("an answer to ARP", SOON, || {
+        ensure!(arp()?, "nobody has {address}");
+        Ok(())
+    })?;
+    world.k("delete bgpadvertisement both -n metallb-system")?;
+    frr.wait_next_hops(&prefix, &[])?;
+    ensure!(arp()?, "Layer 2 goes on");
+    let events = world.events("Service", "both")?;
+    ensure!(!events.iter().any(|event| event.contains("notAnnounced")), "{events:?}");
+    Ok(())
+}
+
 /// A Service whose pool has an advertisement, but to no peer, is told so.
 pub(crate) fn a_service_that_goes_to_no_router_is_told_so(world: &World) -> Result<()> {
     let room = Room::new(world, "nobody-listens")?;

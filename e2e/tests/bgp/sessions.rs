@@ -53,7 +53,15 @@ pub(crate) fn within_an_as_routes_have_a_local_preference(world: &World) -> Resu
     })?;
     room.advertise("ibgp", &json!({"localPref": 250}))?;
     frr.wait_path(&prefix, "with local preference 250", |path| path["locPrf"] == 250)?;
-    Ok(())
+    // The router's AS, found out: it has to be the nodes'.
+    room.peer(&json!({"peerASN": null, "dynamicASN": "internal", "holdTime": "21s"}))?;
+    wait_for("the new session", SOON, || {
+        let neighbor = frr.neighbor("192.0.2.11")?;
+        ensure!(neighbor["bgpTimerHoldTimeMsecs"] == 21_000, "{neighbor}");
+        Ok(())
+    })?;
+    room.wait_by_all(&frr, &prefix)?;
+    world.wait_session("node1", "ibgp", "True", "established with AS 64512")
 }
 
 /// IPv6 transport, and both families over either.

@@ -72,7 +72,7 @@ impl World {
     }
 
     /// A resource of metallb.io.
-    fn resource(&self, version: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
+    pub(crate) fn resource(&self, version: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
         self.apply(&json!({
             "apiVersion": format!("metallb.io/{version}"),
             "kind": kind,
