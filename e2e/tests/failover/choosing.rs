@@ -285,8 +285,8 @@ pub(crate) fn only_the_named_interfaces_answer_and_one_that_is_missing_is_told(w
         let expected: Vec<&str> = interfaces.split(", ").filter(|name| *name != "missing").collect();
         wait_for("the status to name them", SOON, || {
             for status in chosen.statuses()? {
-                let named = status["interfaces"].as_array().context("interfaces")?;
-                let names: Vec<&str> = named.iter().filter_map(|i| i["name"].as_str()).collect();
+                let listed = status["interfaces"].as_array().context("interfaces")?;
+                let names: Vec<&str> = listed.iter().filter_map(|i| i["name"].as_str()).collect();
                 ensure!(names == expected, "{status}");
             }
             Ok(())

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use e2e::flows::Outcome;
 use e2e::wait_for;
 
+use crate::choosing::status;
 use crate::deaths::whole;
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
-use crate::choosing::status;
 use crate::watching::Moving;
 
 /// Every speaker is replaced, one after the other, and no client notices.
