@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail, ensure};
 use e2e::wait_for;
 
+use crate::choosing::status;
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
 use crate::watching::{Moving, wait_takeover};
 
@@ -20,6 +21,8 @@ pub(crate) fn a_node_that_is_cut_off_loses_its_addresses_to_one_other(world: &Wo
     }
     let second = moving.wait_holder(|node| node != first)?;
     world.wait_announcer_that("cut", &second, |node| node == second)?;
+    let status = status(world, "cut")?;
+    ensure!(status["cause"] == "HolderDown" && status["formerNode"] == *first, "{status}");
     let event = format!(r#"announcing from node "{second}" with protocol "layer2""#);
     world.wait_event("Service", "cut", &event)?;
     world.wait_event("Node", &second, "has not been heard for 10 seconds")?;

@@ -1,13 +1,18 @@
 //! Planned moves: rollouts, drained nodes, fewer nodes.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use e2e::flows::Outcome;
-use e2e::wait_for;
+use e2e::{Claim, wait_for};
 
 use crate::choosing::status;
 use crate::deaths::whole;
 use crate::support::{NAMESPACE, ROLLOUT, SOON, World};
 use crate::watching::Moving;
+
+/// What keeps the speakers as the MetalLB resource wants them.
+const OPERATOR: &str = "deployment/metallb-operator-controller-manager";
 
 /// Every speaker is replaced, one after the other, and no client notices.
 pub(crate) fn a_rollout_of_the_speakers_loses_no_new_flow(world: &World) -> Result<()> {
@@ -19,6 +24,75 @@ pub(crate) fn a_rollout_of_the_speakers_loses_no_new_flow(world: &World) -> Resu
     none_lost(&outcome)?;
     moving.wait_holder(|_| true)?;
     moving.delete()
+}
+
+/// The speakers change to the protocol of the release before, and back, while each version talks to the other.
+pub(crate) fn a_rollout_between_two_versions_of_the_protocol_loses_no_new_flow(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "versions")?;
+    let observer = moving.observe(&moving.v4)?;
+    // The operator would take the variable back.
+    world.k(&format!("scale -n {NAMESPACE} {OPERATOR} --replicas=0"))?;
+    let variable = "METALLB_PROTOCOL_VERSION_MAX";
+    let older = speak(world, &moving, &format!("{variable}=1"), true);
+    let newer = speak(world, &moving, &format!("{variable}-"), false);
+    world.k(&format!("scale -n {NAMESPACE} {OPERATOR} --replicas=1"))?;
+    older.and(newer)?;
+    one_at_a_time(&observer.claims()?)?;
+    whole(world)?;
+    moving.delete()
+}
+
+/// Rolls the speakers out with this change of their environment, after which they speak the older version or not.
+fn speak(world: &World, moving: &Moving<'_>, change: &str, older: bool) -> Result<()> {
+    let outcome = moving.flows_during(40, || {
+        world.k(&format!("set env -n {NAMESPACE} daemonset/speaker {change}"))?;
+        let status =
+            format!("rollout status -n {NAMESPACE} daemonset/speaker --timeout={}s", ROLLOUT.as_secs());
+        world.k(&status).map(drop)
+    })?;
+    let speakers = world.get(&format!("pods -n {NAMESPACE} -l app=metallb,component=speaker"))?;
+    for pod in speakers["items"].as_array().into_iter().flatten() {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let log = world.k(&format!("logs -n {NAMESPACE} {name}"))?;
+        ensure!(log.contains("held at an older version") == older, "{name} after {change}: {log}");
+        ensure!(
+            !log.contains("no key opens") && !log.contains("has protocol version"),
+            "not everybody was understood: {log}"
+        );
+    }
+    // A flow whose connection stood when its address moved may be reset, for its state is on the node that it came by.
+    let (reset, lost): (Vec<_>, Vec<_>) =
+        outcome.lost.into_iter().partition(|(_, why)| why.starts_with("TCP: reading: Connection reset"));
+    ensure!(
+        reset.len() <= world.cluster.node_names().len(),
+        "more were reset than addresses moved: {reset:?}"
+    );
+    none_lost(&Outcome { lost, ..outcome })?;
+    println!("{} reset after they were connected", reset.len());
+    moving.wait_holder(|_| true).map(drop)
+}
+
+/// Whoever takes an address over is the only one that claims it for a second at least.
+fn one_at_a_time(claims: &[Claim]) -> Result<()> {
+    let mut moves = 0;
+    for (number, pair) in claims.windows(2).enumerate() {
+        if pair[0].mac == pair[1].mac {
+            continue;
+        }
+        moves += 1;
+        let soon =
+            claims.iter().skip(number + 1).take_while(|claim| claim.at < pair[1].at + Duration::from_secs(1));
+        let both = soon.clone().find(|claim| claim.mac == pair[0].mac);
+        ensure!(
+            both.is_none(),
+            "{} claims beside {}: {:?}",
+            pair[0].mac,
+            pair[1].mac,
+            soon.collect::<Vec<_>>()
+        );
+    }
+    println!("{} claims, {moves} moves, never two at once", claims.len());
+    Ok(())
 }
 
 pub(crate) fn a_drained_node_hands_over_and_takes_nothing(world: &World) -> Result<()> {

@@ -27,7 +27,7 @@ use crate::suite::{Shared, collect, trials};
 use crate::support::{SOON, World, file};
 
 /// How long the suite may take, with its images built.
-const BUDGET: Duration = Duration::from_secs(14 * 60);
+const BUDGET: Duration = Duration::from_secs(16 * 60);
 
 type Test = suite::Test<World>;
 
@@ -41,6 +41,7 @@ const THREE: &[&[(&str, Test)]] = &[
     ),
     tests!(handover:
         a_rollout_of_the_speakers_loses_no_new_flow,
+        a_rollout_between_two_versions_of_the_protocol_loses_no_new_flow,
         a_drained_node_hands_over_and_takes_nothing,
         a_cordon_changes_nothing,
         a_new_key_moves_nothing,
