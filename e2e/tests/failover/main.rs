@@ -54,7 +54,10 @@ const THREE: &[&[(&str, Test)]] = &[
         a_local_service_is_where_its_pod_is_in_every_family,
         only_the_named_interfaces_answer_and_one_that_is_missing_is_told,
     ),
-    tests!(interfaces: a_dead_interface_with_carrier_moves_its_addresses),
+    tests!(interfaces:
+        a_dead_interface_with_carrier_moves_its_addresses,
+        a_stranger_with_our_addresses_is_reported_and_answered_once_in_ten_seconds,
+    ),
 ];
 
 const TWO: &[&[(&str, Test)]] = &[tests!(deaths: of_two_nodes_the_one_that_is_left_goes_on)];
