@@ -137,7 +137,11 @@ impl Teller {
                 tokio::select! {
                     () = telling => told = wanted,
                     changed = advice.changed() => match changed {
-                        Ok(()) => continue,
+                        // It may have been told, or may not: it is told again.
+                        Ok(()) => {
+                            told = None;
+                            continue;
+                        }
                         Err(_) => return,
                     },
                 }
