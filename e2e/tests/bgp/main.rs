@@ -7,13 +7,10 @@
 #[path = "../common/suite.rs"]
 mod suite;
 
-#[path = "../common/rights.rs"]
-mod audit;
 mod drains;
 mod frr;
 mod others;
 mod restarts;
-mod rights;
 mod routes;
 mod sessions;
 mod settings;
@@ -62,8 +59,8 @@ const TOGETHER: [&[(&str, Test)]; 3] = [
     ),
 ];
 
-/// Tests that end or stop speakers, or drain a node, and one that looks back at what all of them did.
-const ALONE: [&[(&str, Test)]; 4] = [
+/// Tests that end or stop speakers, or drain a node.
+const ALONE: [&[(&str, Test)]; 3] = [
     tests!(restarts:
         routes_outlive_a_restart_where_that_is_agreed,
         the_routes_of_a_speaker_that_stands_still_go_within_the_hold_time,
@@ -75,7 +72,6 @@ const ALONE: [&[(&str, Test)]; 4] = [
         a_router_may_connect_and_nobody_else,
         routes_of_a_silent_node_outlive_the_hold_time_where_that_is_wanted,
     ),
-    tests!(rights: no_request_is_forbidden_and_the_rights_for_bgp_are_used),
 ];
 
 impl Shared for World {
@@ -90,13 +86,12 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // To list the tests no cluster is needed.
-        let all = [TOGETHER.concat(), ALONE.concat()].concat();
+        let all = [&TOGETHER.concat(), ALONE].concat();
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
     let alive = suite::limit(BUDGET);
-    let options =
-        Options { nodes: 3, audit_reads: true, ..Options::new(&format!("test-bgp-{}", std::process::id())) };
+    let options = Options { nodes: 3, ..Options::new(&format!("test-bgp-{}", std::process::id())) };
     let world = Arc::new(World::new(Cluster::up(&options)?)?);
     alive.get_or_init(|| Arc::downgrade(&world));
     if let Err(error) = prepare(&world) {
@@ -110,7 +105,7 @@ fn main() -> Result<ExitCode> {
         libtest_mimic::run(&arguments, trials(tests, Some(&world))).has_failed()
     };
     let mut failed = run(&TOGETHER.concat(), 6);
-    failed |= run(&ALONE.concat(), 1);
+    failed |= run(ALONE, 1);
     if failed {
         collect(&world.cluster, World::SUITE);
     }

@@ -19,7 +19,7 @@ const IDLE: [(&str, &str, &str, &str); 12] = [
     ("webhook-server", "subjectaccessreviews", "", "the metrics of the webhook server"),
     ("webhook-server", "secrets", "patch", "a certificate that is renewed"),
     ("webhook-server", "secrets", "get", "a certificate that two replicas renew at once"),
-    ("speaker", "servicebgpstatuses", "", "BGP, whose suite looks at them"),
+    ("speaker", "servicebgpstatuses", "", "BGP"),
 ];
 
 pub(crate) fn no_request_is_forbidden_and_every_right_is_used(world: &World) -> Result<()> {
