@@ -86,7 +86,7 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // To list the tests no cluster is needed.
-        let all = [&TOGETHER.concat(), ALONE].concat();
+        let all = [TOGETHER.concat(), ALONE.concat()].concat();
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
@@ -105,7 +105,7 @@ fn main() -> Result<ExitCode> {
         libtest_mimic::run(&arguments, trials(tests, Some(&world))).has_failed()
     };
     let mut failed = run(&TOGETHER.concat(), 6);
-    failed |= run(ALONE, 1);
+    failed |= run(&ALONE.concat(), 1);
     if failed {
         collect(&world.cluster, World::SUITE);
     }
