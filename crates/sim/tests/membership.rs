@@ -108,3 +108,13 @@ fn a_council_and_watchers_keep_the_guarantees_too() {
         assert_eq!(play(scene).failure, None, "seed {seed}");
     }
 }
+
+#[test]
+fn clusters_of_up_to_fifty_speakers_keep_the_guarantees() {
+    // As many in a hundred of the seeds that are asked for, as these take a hundred times as long.
+    for seed in 0..number("SIM_SEEDS").unwrap_or(SEEDS).div_ceil(150) {
+        let nodes =
+            [20, 50, 35].into_iter().cycle().nth(usize::try_from(seed).expect("small")).expect("endless");
+        assert_eq!(play(Scene { nodes, ..scene(seed) }).failure, None, "seed {seed}, {nodes} nodes");
+    }
+}
