@@ -192,8 +192,8 @@ async fn a_node_with_a_long_name_has_objects_that_it_finds_and_knows_again() {
     assert!(label.len() <= 63, "{label}");
     assert_eq!(object["status"]["node"], node);
     let object: ServiceL2Status = serde_json::from_value(object.clone()).expect("an object of the kind");
-    let expected =
-        StatusView { service: service(), complete: true, names: vec!["eth0".to_owned()], why: None };
+    let Want::Here { names, why } = here(&["eth0"]) else { unreachable!() };
+    let expected = StatusView { service: service(), complete: true, names, why };
     assert_eq!(object.view(), expected);
     // One whose status names another node is not what was written.
     let mut foreign = object;
