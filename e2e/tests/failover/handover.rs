@@ -140,21 +140,7 @@ pub(crate) fn a_cordon_changes_nothing(world: &World) -> Result<()> {
 pub(crate) fn speakers_on_fewer_nodes_go_on(world: &World) -> Result<()> {
     let moving = Moving::create(world, "fewer")?;
     world.k("label node node2 failover-test=only")?;
-    world.kubectl(&[
-        "patch",
-        "-n",
-        NAMESPACE,
-        "metallb",
-        "metallb",
-        "--type=merge",
-        "-p",
-        r#"{"spec": {"nodeSelector": {"failover-test": "only"}}}"#,
-    ])?;
-    wait_for("one speaker", ROLLOUT, || {
-        let speakers = world.get(&format!("configmap -n {NAMESPACE} metallb-speakers"))?["data"].take();
-        ensure!(speakers.as_object().is_some_and(|all| all.len() == 1), "{speakers}");
-        Ok(())
-    })?;
+    speakers_only_where(world, "only", 1)?;
     wait_for("the one that is left to answer", ROLLOUT, || {
         let holder = moving.holder()?;
         ensure!(holder == "node2", "{holder} answers");
@@ -162,13 +148,48 @@ pub(crate) fn speakers_on_fewer_nodes_go_on(world: &World) -> Result<()> {
     })?;
     world.plain_metallb()?;
     world.k("label node node2 failover-test-")?;
-    wait_for("three speakers", ROLLOUT, || {
-        let speakers = world.get(&format!("configmap -n {NAMESPACE} metallb-speakers"))?["data"].take();
-        ensure!(speakers.as_object().is_some_and(|all| all.len() == 3), "{speakers}");
-        Ok(())
-    })?;
+    wait_speakers(world, 3)?;
     whole(world)?;
     wait_for("an answer", SOON, || world.fetch(&moving.v4, 80))?;
+    moving.delete()
+}
+
+/// Only nodes whose label `failover-test` has this value are to have a speaker: waits until so many are left on the list.
+fn speakers_only_where(world: &World, value: &str, count: usize) -> Result<()> {
+    let patch = format!(r#"{{"spec": {{"nodeSelector": {{"failover-test": "{value}"}}}}}}"#);
+    world.kubectl(&["patch", "-n", NAMESPACE, "metallb", "metallb", "--type=merge", "-p", &patch])?;
+    wait_speakers(world, count)
+}
+
+fn wait_speakers(world: &World, count: usize) -> Result<()> {
+    wait_for(&format!("{count} speakers"), ROLLOUT, || {
+        let speakers = world.get(&format!("configmap -n {NAMESPACE} metallb-speakers"))?["data"].take();
+        ensure!(speakers.as_object().is_some_and(|all| all.len() == count), "{speakers}");
+        Ok(())
+    })
+}
+
+/// Three of five leave at once, the holder among them: the two that stay need their votes until all agreed to do without.
+pub(crate) fn speakers_that_leave_together_lose_no_new_flow(world: &World) -> Result<()> {
+    let moving = Moving::create(world, "leaving")?;
+    let first = moving.holder()?;
+    let stay: Vec<String> =
+        world.cluster.node_names().into_iter().filter(|node| *node != first).take(2).collect();
+    for node in &stay {
+        world.k(&format!("label node {node} failover-test=stays"))?;
+    }
+    let outcome = moving.flows_during(60, || {
+        speakers_only_where(world, "stays", 2)?;
+        let second = moving.wait_holder(|node| stay.iter().any(|other| other == node))?;
+        wait_for("the others to have ended", ROLLOUT, || {
+            let pods = world.k(&format!("get pods -n {NAMESPACE} -l component=speaker --no-headers"))?;
+            ensure!(pods.lines().count() == 2, "{pods}");
+            Ok(())
+        })?;
+        ensure!(moving.holder()? == second, "{second} does not answer any more");
+        Ok(())
+    })?;
+    none_lost(&outcome)?;
     moving.delete()
 }
 

@@ -1,6 +1,6 @@
 //! Addresses that move: what a client on the LAN notices when nodes die, are cut off, drained or updated.
 //!
-//! One cluster of three nodes serves the tests, one after the other; then one of two nodes.
+//! One cluster of three nodes serves most tests, one after the other; then come one of two nodes and one of five.
 
 #[macro_use]
 #[path = "../common/suite.rs"]
@@ -62,6 +62,8 @@ const THREE: &[&[(&str, Test)]] = &[
 
 const TWO: &[&[(&str, Test)]] = &[tests!(deaths: of_two_nodes_the_one_that_is_left_goes_on)];
 
+const FIVE: &[&[(&str, Test)]] = &[tests!(handover: speakers_that_leave_together_lose_no_new_flow)];
+
 impl Shared for World {
     const SUITE: &'static str = "failover";
 
@@ -74,12 +76,12 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     if arguments.list {
         // To list the tests no cluster is needed.
-        let all = [THREE.concat(), TWO.concat()].concat();
+        let all = [THREE.concat(), TWO.concat(), FIVE.concat()].concat();
         return Ok(libtest_mimic::run(&arguments, trials(&all, None)).exit_code());
     }
     let start = Instant::now();
     let mut failed = false;
-    for (nodes, tests) in [(3, THREE), (2, TWO)] {
+    for (nodes, tests) in [(3, THREE), (2, TWO), (5, FIVE)] {
         failed |= on_cluster(&arguments, nodes, &tests.concat(), BUDGET.saturating_sub(start.elapsed()))?;
     }
     println!("suite failover took {:.0?} of {BUDGET:?}", start.elapsed());
